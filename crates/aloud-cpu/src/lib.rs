@@ -1,0 +1,1 @@
+//! The oracle: runs a Recording in plain Rust with f64 sums.

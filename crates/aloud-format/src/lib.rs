@@ -1,0 +1,1 @@
+//! GGUF and safetensors: bytes to metadata, tensor tables and quant blocks.

@@ -1,0 +1,1 @@
+//! Runs a Recording on one wgpu device.

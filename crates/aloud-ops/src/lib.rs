@@ -1,0 +1,1 @@
+//! Typed operations and the Recording that holds them.

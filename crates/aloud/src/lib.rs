@@ -1,0 +1,1 @@
+//! Load a model, chat with it, read a stream of typed events.

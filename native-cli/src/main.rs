@@ -1,0 +1,2 @@
+//! The `aloud` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! WGSL compute kernels as validated constants.
