@@ -1,2 +1,67 @@
-//! All automation.
-fn main() {}
+//! All automation of this repository: `cargo xtask --help`.
+//!
+//! Every verb prints what it runs and why, can be run again at any time, and skips what is already done.
+
+mod assets;
+mod check;
+mod demo;
+mod reference;
+mod run;
+mod setup;
+mod test;
+mod vulkan;
+mod web;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "All automation of this repository",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Set up what is missing for `demo`, then answer a question with a real model
+    Demo {
+        /// What to ask
+        #[arg(default_value = "What is the capital of France?")]
+        question: String,
+    },
+    /// Set up everything, then run every check and every test (what CI runs)
+    Test,
+    /// Install what is missing: Vulkan driver, wasm target, Chromium, npm packages, test assets
+    Setup,
+    /// Fetch the test assets into assets/, checked by hash
+    Assets,
+    /// Formatting, lints on the host and on wasm32, documentation, tidy
+    Check,
+    /// Build every library crate for wasm32-unknown-unknown
+    Wasm32,
+    /// Build crates/aloud-web and test it in headless Chromium
+    TestWeb,
+    /// Make target/reference-venv, the pinned Python that regenerates goldens (tests do not need it)
+    Reference,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().verb {
+        Verb::Demo { question } => demo::demo(&question),
+        Verb::Test => test::all(),
+        Verb::Setup => setup::everything(),
+        Verb::Assets => assets::fetch_all(),
+        Verb::Check => check::check(),
+        Verb::Wasm32 => check::wasm32(),
+        Verb::TestWeb => {
+            setup::for_web()?;
+            web::test()
+        }
+        Verb::Reference => reference::reference(),
+    }
+}

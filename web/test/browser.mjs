@@ -1,0 +1,46 @@
+// Opens a page with WebGPU and the engine's wasm module in headless Chromium.
+import { chromium } from "playwright-core";
+import { serve } from "./server.mjs";
+
+const FLAGS = [
+  "--headless=new",
+  "--no-sandbox", // tests run as root in containers, and load nothing but web/
+  // WebGPU on the CPU, so that every machine tests the same adapter.
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+  // No network of the browser's own.
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+/**
+ * Starts a server and a browser and loads the wasm module as `globalThis.aloud` of a new page.
+ * `problems` collects what the page logged as an error or threw; `close` ends all of it.
+ */
+export async function openAloud() {
+  const server = await serve();
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: FLAGS,
+  });
+  const page = await browser.newPage();
+  const problems = [];
+  page.on("pageerror", (error) => problems.push(String(error)));
+  page.on("console", (message) => {
+    if (message.type() === "error") problems.push(message.text());
+  });
+  await page.goto(`${server.origin}/test/page.html`);
+  await page.evaluate(async () => {
+    const aloud = await import("/pkg/aloud_web.js");
+    await aloud.default();
+    globalThis.aloud = aloud;
+  });
+  const close = async () => {
+    await browser.close();
+    await server.close();
+  };
+  return { page, problems, close };
+}

@@ -1,0 +1,43 @@
+// Every WGSL module that a browser can be handed compiles in one, without a message.
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { openAloud } from "./browser.mjs";
+
+describe("kernels", () => {
+  let browser;
+  before(async () => {
+    browser = await openAloud();
+  });
+  after(() => browser?.close());
+
+  it("compile without a message", async (t) => {
+    const { adapter, kernels } = await browser.page.evaluate(async () => {
+      const adapter = await navigator.gpu?.requestAdapter();
+      if (!adapter) throw new Error("this browser offers no WebGPU adapter");
+      const subgroups = adapter.features.has("subgroups");
+      const device = await adapter.requestDevice({ requiredFeatures: subgroups ? ["subgroups"] : [] });
+      const compile = async ({ name, wgsl, subgroups: needsSubgroups }) => {
+        if (needsSubgroups && !subgroups) return { name, skipped: "this adapter has no subgroups" };
+        device.pushErrorScope("validation");
+        const module = device.createShaderModule({ label: name, code: wgsl });
+        const error = await device.popErrorScope();
+        const { messages } = await module.getCompilationInfo();
+        const lines = messages.map((m) => `${m.type} at ${m.lineNum}:${m.linePos}: ${m.message}`);
+        // A second way to learn that a module is bad, should a browser have no message for it.
+        if (error && !lines.length) lines.push(error.message);
+        return { name, lines };
+      };
+      const kernels = [];
+      for (const kernel of globalThis.aloud.kernels()) kernels.push(await compile(kernel));
+      const { vendor, architecture, description } = adapter.info;
+      return { adapter: { vendor, architecture, description, subgroups }, kernels };
+    });
+    t.diagnostic(`adapter: ${JSON.stringify(adapter)}`);
+    assert.notEqual(kernels.length, 0, "the wasm module offers no kernels");
+    for (const { name, lines, skipped } of kernels) {
+      await t.test(name, { skip: skipped }, () => assert.deepEqual(lines, []));
+    }
+  });
+
+  it("leave no error on the page", () => assert.deepEqual(browser.problems, []));
+});
