@@ -1,1 +1,48 @@
 //! WGSL compute kernels as validated constants.
+//!
+//! The sources are in `wgsl/`, one kernel per file, with imports and conditions written in WESL. `build.rs` resolves each
+//! line of `permutations.txt`, validates the result with naga and makes a [`Kernel`] of it. In each kernel's header stands
+//! the equation, then each binding with its shape. Kernels without `_sg` run anywhere: no f16, no subgroups, at most
+//! 16 KiB of workgroup memory, 8 storage bindings and 256 invocations.
+
+/// One storage binding of a kernel, in group 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Its number.
+    pub index: u32,
+    /// Its name in the source.
+    pub name: &'static str,
+    /// Whether the kernel writes it.
+    pub writable: bool,
+}
+
+/// A compute shader with the entry point `main`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Unique name: file and features.
+    pub name: &'static str,
+    /// WGSL as naga takes it; browsers want `enable subgroups;` before it if `subgroups` is set.
+    pub wgsl: &'static str,
+    /// Its bindings by number.
+    pub bindings: &'static [Binding],
+    /// Names of its pipeline-overridable constants.
+    pub overrides: &'static [&'static str],
+    /// Whether it needs subgroup operations.
+    pub subgroups: bool,
+}
+
+impl Kernel {
+    /// The source as a browser takes it.
+    #[must_use]
+    pub fn browser_wgsl(&self) -> String {
+        if self.subgroups { format!("enable subgroups;\n{}", self.wgsl) } else { self.wgsl.to_owned() }
+    }
+
+    /// The kernel of that name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<&'static Kernel> {
+        ALL.iter().copied().find(|k| k.name == name)
+    }
+}
+
+include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

@@ -1,0 +1,77 @@
+//! What a recording costs, counted without running it.
+
+use crate::recording::{Command, Op, Recording};
+use crate::tensor::{Elem, Storage};
+
+/// Bytes and FLOPs of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Bytes of weights read, each counted once.
+    pub weight_bytes: u64,
+    /// Bytes of the KV cache read and written.
+    pub kv_bytes: u64,
+    /// Bytes of activations read and written.
+    pub activation_bytes: u64,
+    /// Floating-point operations; a multiply-add counts two.
+    pub flops: u64,
+}
+
+impl Recording {
+    /// The cost of running with `n_tokens` rows and `n_kv` cached positions after the step.
+    #[must_use]
+    pub fn cost(&self, n_tokens: u32, n_kv: u32) -> Cost {
+        self.commands.iter().fold(Cost::default(), |sum, command| {
+            let cost = command.cost(self.max_tokens, n_tokens, n_kv);
+            Cost {
+                weight_bytes: sum.weight_bytes + cost.weight_bytes,
+                kv_bytes: sum.kv_bytes + cost.kv_bytes,
+                activation_bytes: sum.activation_bytes + cost.activation_bytes,
+                flops: sum.flops + cost.flops,
+            }
+        })
+    }
+}
+
+impl Command {
+    fn cost(&self, max_tokens: u32, n_tokens: u32, n_kv: u32) -> Cost {
+        let rows = |t: &crate::Tensor| {
+            let per_run = t.n_bytes();
+            if t.shape()[0] == max_tokens { per_run / u64::from(max_tokens) * u64::from(n_tokens) } else { per_run }
+        };
+        let scratch = |t: &&crate::Tensor| matches!(t.storage, Storage::Scratch(_));
+        let mut cost = Cost {
+            activation_bytes: self.inputs.iter().chain(&self.outputs).filter(scratch).map(rows).sum(),
+            ..Cost::default()
+        };
+        let t = u64::from(n_tokens);
+        match self.op {
+            Op::Matmul => {
+                let rows = u64::from(self.inputs[0].shape()[0].min(n_tokens.max(1)));
+                cost.weight_bytes = self.inputs[1].n_bytes();
+                cost.flops = 2 * rows * self.inputs[1].n_elems();
+            }
+            Op::Embed => {
+                let [v, d] = self.inputs[1].dims2();
+                cost.weight_bytes = self.inputs[1].n_bytes() / u64::from(v) * t;
+                cost.flops = t * u64::from(d);
+            }
+            Op::KvWrite { .. } => {
+                let [_, width] = self.outputs[0].dims2();
+                cost.kv_bytes = 2 * self.outputs[0].elem.bytes(u64::from(width)) * t;
+            }
+            Op::Attention(a) => {
+                let [_, width] = self.inputs[1].dims2();
+                cost.kv_bytes = 2 * self.inputs[1].elem.bytes(u64::from(width)) * u64::from(n_kv);
+                // Row t sees the positions before the step and t + 1 of its own.
+                let before = u64::from(n_kv.saturating_sub(n_tokens));
+                let seen = t * before + t * (t + 1) / 2;
+                cost.flops = 4 * u64::from(a.n_heads * a.head_dim) * seen;
+            }
+            _ => {
+                let widest = self.inputs.iter().filter(|i| i.elem == Elem::F32).map(rows).max().unwrap_or(0);
+                cost.flops = widest / 4 * 4;
+            }
+        }
+        cost
+    }
+}

@@ -1,0 +1,21 @@
+use crate::{Elem, Op, Recording, Tensor};
+
+/// A linear layer: `y[t, n] = sum_k x[t, k] * weight[n, k] (+ bias[n])`.
+/// `x: [T, K] f32`, `weight: [N, K]` in any weight format, `bias: [N] f32` → `[T, N] f32`. K is a multiple of 32.
+///
+/// # Panics
+/// If the shapes disagree or `weight` is not a weight.
+#[track_caller]
+pub fn matmul(rec: &mut Recording, name: &str, x: Tensor, weight: Tensor, bias: Option<Tensor>) -> Tensor {
+    assert!(matches!(weight.elem, Elem::Weight(_)), "matmul: the right side must be a weight");
+    let ([t, k], [n, wk]) = (x.dims2(), weight.dims2());
+    assert_eq!(k, wk, "matmul {name}: x is [T, {k}], weight is [{n}, {wk}]");
+    let y = rec.scratch(Elem::F32, &[t, n]);
+    let mut inputs = vec![x, weight];
+    if let Some(bias) = bias {
+        assert_eq!(bias.dims1(), [n], "matmul {name}: bias must be [N]");
+        inputs.push(bias);
+    }
+    rec.push(name, Op::Matmul, &inputs, &[y]);
+    y
+}

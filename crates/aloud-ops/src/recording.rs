@@ -1,0 +1,95 @@
+//! A list of ops as plain data.
+
+use crate::ops::{Attention, Rope};
+use crate::tensor::{Elem, Storage, Tensor};
+
+/// What an op does; its tensors stand in the [`Command`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    /// See [`crate::embed`].
+    Embed,
+    /// See [`crate::rms_norm`].
+    RmsNorm {
+        /// Added to the mean square.
+        eps: f32,
+    },
+    /// See [`crate::matmul`].
+    Matmul,
+    /// See [`crate::rope`].
+    Rope(Rope),
+    /// See [`crate::kv_write`].
+    KvWrite {
+        /// Tokens per cache block.
+        block_tokens: u32,
+    },
+    /// See [`crate::attention`].
+    Attention(Attention),
+    /// See [`crate::swiglu`].
+    Swiglu,
+    /// See [`crate::add`].
+    Add,
+    /// See [`crate::last_row`].
+    LastRow,
+    /// See [`crate::penalize`].
+    Penalize,
+    /// See [`crate::sample`].
+    Sample,
+}
+
+/// One op with its tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// What to do.
+    pub op: Op,
+    /// What it reads, in the order of the op's documentation.
+    pub inputs: Vec<Tensor>,
+    /// What it writes, likewise.
+    pub outputs: Vec<Tensor>,
+    /// For profiles and device errors: `l07.attn_q`.
+    pub label: String,
+}
+
+/// A list of ops over at most `max_tokens` rows, all positioned by one [`crate::Step`] buffer.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The ops, in order.
+    pub commands: Vec<Command>,
+    /// The [`crate::Step`] that positions every op: `[4] u32`.
+    pub step: Tensor,
+    /// T: rows that a run may have at most.
+    pub max_tokens: u32,
+    n_scratch: u32,
+    scope: String,
+}
+
+impl Recording {
+    /// An empty recording for up to `max_tokens` rows.
+    #[must_use]
+    pub fn new(step: Tensor, max_tokens: u32) -> Self {
+        assert!(max_tokens > 0, "a recording needs room for a token");
+        Recording { commands: Vec::new(), step, max_tokens, n_scratch: 0, scope: String::new() }
+    }
+
+    /// Prefixes the labels of what follows: `l07`.
+    pub fn set_scope(&mut self, scope: impl Into<String>) {
+        self.scope = scope.into();
+    }
+
+    /// A new scratch tensor.
+    pub fn scratch(&mut self, elem: Elem, shape: &[u32]) -> Tensor {
+        self.n_scratch += 1;
+        Tensor::new(Storage::Scratch(self.n_scratch - 1), elem, shape)
+    }
+
+    /// How many scratch tensors were made.
+    #[must_use]
+    pub fn n_scratch(&self) -> u32 {
+        self.n_scratch
+    }
+
+    /// Appends an op.
+    pub(crate) fn push(&mut self, name: &str, op: Op, inputs: &[Tensor], outputs: &[Tensor]) {
+        let label = if self.scope.is_empty() { name.to_owned() } else { format!("{}.{name}", self.scope) };
+        self.commands.push(Command { op, inputs: inputs.to_vec(), outputs: outputs.to_vec(), label });
+    }
+}

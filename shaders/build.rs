@@ -1,0 +1,92 @@
+//! Resolves every permutation of `permutations.txt` with WESL, validates it with naga and writes `Kernel` constants.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+/// A line of the table with its pattern filled in.
+struct Permutation {
+    name: String,
+    file: String,
+    features: Vec<String>,
+}
+
+fn main() {
+    println!("cargo:rerun-if-changed=permutations.txt");
+    println!("cargo:rerun-if-changed=wgsl");
+    let table = fs::read_to_string("permutations.txt").expect("permutations.txt is beside build.rs");
+    let mut out = String::from("// Made by build.rs.\n");
+    let mut names = Vec::new();
+    for permutation in permutations(&table) {
+        let wgsl = resolve(&permutation);
+        let constant = permutation.name.to_uppercase();
+        out.push_str(&kernel(&constant, &permutation, &wgsl));
+        names.push(constant);
+    }
+    let list: String = names.iter().fold(String::new(), |list, name| list + "&" + name + ", ");
+    writeln!(out, "/// Every kernel.\npub static ALL: &[&Kernel] = &[{list}];").expect("a string takes it");
+    let path = Path::new(&env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("kernels.rs");
+    fs::write(path, out).expect("OUT_DIR is writable");
+}
+
+fn permutations(table: &str) -> Vec<Permutation> {
+    let lines = || table.lines().map(|l| l.split('#').next().unwrap_or("").trim()).filter(|l| !l.is_empty());
+    let quants: Vec<&str> =
+        lines().find_map(|l| l.strip_prefix("quants =")).expect("a line `quants =`").split_whitespace().collect();
+    let mut all = Vec::new();
+    for line in lines().filter(|l| !l.starts_with("quants =")) {
+        let fill: &[&str] = if line.contains("{q}") { &quants } else { &[""] };
+        for quant in fill {
+            let line = line.replace("{q}", quant);
+            let mut words = line.split_whitespace().map(str::to_owned);
+            let (name, file) = (words.next().expect("a name"), words.next().expect("a file"));
+            all.push(Permutation { name, file, features: words.collect() });
+        }
+    }
+    all
+}
+
+fn resolve(permutation: &Permutation) -> String {
+    let mut wesl = wesl::Wesl::new("wgsl");
+    wesl.set_missing_feature_behavior(false);
+    for feature in &permutation.features {
+        wesl.set_feature(feature, true);
+    }
+    let root = format!("package::{}", permutation.file).parse().expect("a module path");
+    let compiled = wesl.compile(&root).unwrap_or_else(|e| panic!("{}: {e}", permutation.name));
+    compiled.to_string()
+}
+
+/// The constant's source: text, bindings in order, overrides, use of subgroups.
+fn kernel(constant: &str, permutation: &Permutation, wgsl: &str) -> String {
+    let name = &permutation.name;
+    let module = naga::front::wgsl::parse_str(wgsl).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(wgsl)));
+    let subgroups = permutation.features.iter().any(|f| f == "sg");
+    let mut capabilities = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    capabilities.set(naga::valid::Capabilities::SUBGROUP, subgroups);
+    let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities);
+    validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+    validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
+    validator.validate(&module).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(wgsl)));
+    let mut bindings = BTreeMap::new();
+    for (_, variable) in module.global_variables.iter() {
+        if let (Some(binding), naga::AddressSpace::Storage { access }) = (&variable.binding, variable.space) {
+            let own = variable.name.as_deref().expect("bindings have names");
+            // A binding of an imported module carries the module's path in its name.
+            let plain = ["quants", "scales"].into_iter().find(|p| own.ends_with(p)).unwrap_or(own);
+            bindings.insert(binding.binding, (plain.to_owned(), access.contains(naga::StorageAccess::STORE)));
+        }
+    }
+    let bindings = bindings.iter().fold(String::new(), |list, (index, (name, write))| {
+        list + &format!("Binding {{ index: {index}, name: {name:?}, writable: {write} }}, ")
+    });
+    let overrides = module
+        .overrides
+        .iter()
+        .fold(String::new(), |list, (_, o)| list + &format!("{:?}, ", o.name.as_deref().unwrap_or("")));
+    format!(
+        "/// Kernel `{name}`.\npub static {constant}: Kernel = Kernel {{ name: {name:?}, wgsl: {wgsl:?}, bindings: &[{bindings}], \
+         overrides: &[{overrides}], subgroups: {subgroups} }};\n"
+    )
+}
