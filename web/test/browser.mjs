@@ -22,25 +22,31 @@ const FLAGS = [
  */
 export async function openAloud() {
   const server = await serve();
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: FLAGS,
-  });
-  const page = await browser.newPage();
-  const problems = [];
-  page.on("pageerror", (error) => problems.push(String(error)));
-  page.on("console", (message) => {
-    if (message.type() === "error") problems.push(message.text());
-  });
-  await page.goto(`${server.origin}/test/page.html`);
-  await page.evaluate(async () => {
-    const aloud = await import("/pkg/aloud_web.js");
-    await aloud.default();
-    globalThis.aloud = aloud;
-  });
+  let browser;
   const close = async () => {
-    await browser.close();
+    await browser?.close();
     await server.close();
   };
-  return { page, problems, close };
+  try {
+    browser = await chromium.launch({
+      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+      args: FLAGS,
+    });
+    const page = await browser.newPage();
+    const problems = [];
+    page.on("pageerror", (error) => problems.push(String(error)));
+    page.on("console", (message) => {
+      if (message.type() === "error") problems.push(message.text());
+    });
+    await page.goto(`${server.origin}/test/page.html`);
+    await page.evaluate(async () => {
+      const aloud = await import("/pkg/aloud_web.js");
+      await aloud.default();
+      globalThis.aloud = aloud;
+    });
+    return { page, problems, close };
+  } catch (error) {
+    await close(); // An open browser would keep the test process alive.
+    throw error;
+  }
 }

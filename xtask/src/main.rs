@@ -13,11 +13,14 @@ mod vulkan;
 mod web;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
+    bin_name = "cargo xtask",
     about = "All automation of this repository",
     max_term_width = 100
 )]
@@ -50,8 +53,19 @@ enum Verb {
     Reference,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().verb {
+fn main() -> ExitCode {
+    // `{:#}`: the whole chain of causes on one line; a backtrace of this program would help nobody.
+    match act(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(verb: Verb) -> anyhow::Result<()> {
+    match verb {
         Verb::Demo { question } => demo::demo(&question),
         Verb::Test => test::all(),
         Verb::Setup => setup::everything(),

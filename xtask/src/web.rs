@@ -55,7 +55,11 @@ fn build() -> Result<()> {
         pkg.display()
     );
     let mut bindgen = Bindgen::new();
-    bindgen.web(true)?.typescript(true).input_path(&wasm);
+    bindgen
+        .web(true)?
+        .typescript(true)
+        .omit_default_module_path(false)
+        .input_path(&wasm);
     bindgen
         .generate(&pkg)
         .with_context(|| format!("wasm-bindgen could not process {}", wasm.display()))
