@@ -246,13 +246,14 @@ fn tensor(cursor: &mut Cursor<'_>, name: &str) -> Result<TensorInfo, Fault> {
 
 /// Length of the data of a tensor with contiguous axis `ne[0]`.
 fn tensor_bytes(cursor: &Cursor<'_>, quoted_name: &str, dtype: DType, ne: &[u64]) -> Result<u64, Fault> {
-    let Some(row_bytes) = dtype.bytes_for(ne[0]) else {
+    let block_elems = dtype.block_elems();
+    if !ne[0].is_multiple_of(block_elems as u64) {
         let field = format!("axis 0 of tensor {quoted_name}");
-        let expected = format!("a multiple of the {} values in a {dtype} block", dtype.block_elems());
+        let expected = format!("a multiple of the {block_elems} values in a {dtype} block");
         return cursor.refuse(field, expected, ne[0]);
-    };
+    }
     let n_elems = ne.iter().try_fold(1_u64, |product, &extent| product.checked_mul(extent));
-    let n_bytes = ne[1..].iter().try_fold(row_bytes, |product, &extent| product.checked_mul(extent));
+    let n_bytes = n_elems.and_then(|n_elems| dtype.bytes_for(n_elems));
     match (n_elems, n_bytes) {
         (Some(n_elems), Some(n_bytes)) if n_elems.max(n_bytes) < 1 << 63 => Ok(n_bytes),
         _ => {
