@@ -1,0 +1,207 @@
+//! Runs a recording op by op.
+
+use crate::ops;
+use aloud_format::{FormatError, dequantize};
+use aloud_ops::{Command, DType, Elem, Executor, Op, Recording, SamplerState, Step, Storage, Tensor};
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CpuError {
+    /// A weight's bytes could not be read.
+    #[error("weight `{name}`: {source}")]
+    Weight {
+        /// Which.
+        name: String,
+        /// Why.
+        source: FormatError,
+    },
+}
+
+/// A recording as it is: nothing needs preparing.
+pub struct CpuPlan(Recording);
+
+/// Holds every tensor as `f32` or, for integers, as `u32` bits in `f32`'s place.
+#[derive(Default)]
+pub struct CpuExecutor {
+    states: Vec<Vec<u32>>,
+    weights: Vec<(String, Vec<f32>)>,
+    bytes: u64,
+}
+
+impl CpuExecutor {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+fn floats(words: &[u32]) -> &[f32] {
+    bytemuck::cast_slice(words)
+}
+
+impl Executor for CpuExecutor {
+    type Plan = CpuPlan;
+    type Ticket = Vec<u8>;
+    type Error = CpuError;
+
+    fn create_state(&mut self, _label: &str, elem: Elem, shape: &[u32]) -> Result<Tensor, CpuError> {
+        let tensor = Tensor::new(Storage::State(self.states.len() as u32), elem, shape);
+        self.states.push(vec![0; tensor.n_elems() as usize]);
+        self.bytes += tensor.n_bytes();
+        Ok(tensor)
+    }
+
+    fn create_weight(&mut self, label: &str, dtype: DType, rows: u32, cols: u32) -> Result<Tensor, CpuError> {
+        let tensor = Tensor::new(Storage::Weight(self.weights.len() as u32), Elem::Weight(dtype), &[rows, cols]);
+        self.weights.push((label.to_owned(), vec![0.0; tensor.n_elems() as usize]));
+        self.bytes += tensor.n_bytes();
+        Ok(tensor)
+    }
+
+    fn write_weight(&mut self, weight: Tensor, first_row: u32, bytes: &[u8]) -> Result<(), CpuError> {
+        let (Storage::Weight(id), Elem::Weight(dtype)) = (weight.storage, weight.elem) else {
+            unreachable!("write_weight takes a weight")
+        };
+        let [_, cols] = weight.dims2();
+        let (name, values) = &mut self.weights[id as usize];
+        let n = bytes.len() / dtype.block_bytes() * dtype.block_elems();
+        let out = &mut values[first_row as usize * cols as usize..][..n];
+        dequantize(dtype, bytes, out).map_err(|source| CpuError::Weight { name: name.clone(), source })
+    }
+
+    fn write_state(&mut self, state: Tensor, offset_bytes: u64, bytes: &[u8]) {
+        let Storage::State(id) = state.storage else { unreachable!("write_state takes a state") };
+        let to: &mut [u8] = bytemuck::cast_slice_mut(&mut self.states[id as usize]);
+        to[offset_bytes as usize..][..bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn compile(&mut self, recording: &Recording) -> Result<CpuPlan, CpuError> {
+        Ok(CpuPlan(recording.clone()))
+    }
+
+    fn submit(&mut self, plan: &CpuPlan, _n_kv: u32, result: Option<Tensor>) -> Result<Option<Vec<u8>>, CpuError> {
+        let mut scratch = vec![Vec::new(); plan.0.n_scratch() as usize];
+        for command in &plan.0.commands {
+            let step: Step = *bytemuck::from_bytes(bytemuck::cast_slice(self.read(&scratch, plan.0.step)));
+            self.run(&mut scratch, command, plan.0.step, step, plan.0.max_tokens);
+        }
+        Ok(result.map(|r| bytemuck::cast_slice(self.read(&scratch, r)).to_vec()))
+    }
+
+    async fn read_ticket(&mut self, ticket: Vec<u8>, out: &mut [u8]) -> Result<(), CpuError> {
+        out.copy_from_slice(&ticket[..out.len()]);
+        Ok(())
+    }
+
+    async fn read_state(&mut self, state: Tensor) -> Result<Vec<u8>, CpuError> {
+        Ok(bytemuck::cast_slice(self.read(&[], state)).to_vec())
+    }
+
+    fn max_in_flight(&self) -> usize {
+        1
+    }
+
+    fn max_binding_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn resident_bytes(&self) -> (u64, u64) {
+        (self.bytes, 0)
+    }
+}
+
+impl CpuExecutor {
+    fn read<'a>(&'a self, scratch: &'a [Vec<u32>], tensor: Tensor) -> &'a [u32] {
+        match tensor.storage {
+            Storage::Scratch(id) => &scratch[id as usize],
+            Storage::State(id) => &self.states[id as usize],
+            Storage::Weight(id) => bytemuck::cast_slice(&self.weights[id as usize].1),
+        }
+    }
+
+    fn store(&mut self, scratch: &mut [Vec<u32>], tensor: Tensor, values: Vec<u32>) {
+        match tensor.storage {
+            Storage::Scratch(id) => scratch[id as usize] = values,
+            Storage::State(id) => self.states[id as usize][..values.len()].copy_from_slice(&values),
+            Storage::Weight(_) => unreachable!("no op writes a weight"),
+        }
+    }
+
+    fn run(&mut self, scratch: &mut [Vec<u32>], command: &Command, step_at: Tensor, step: Step, max_tokens: u32) {
+        if step.n_tokens == 0 && command.op != Op::Sample {
+            return;
+        }
+        let input = |i: usize| self.read(scratch, command.inputs[i]);
+        // Rows that are real; a tensor of one row stays one row.
+        let rows = |t: Tensor| if t.shape()[0] == max_tokens { step.n_tokens } else { t.shape()[0] } as usize;
+        let values = |i: usize| {
+            let t = command.inputs[i];
+            let width = t.n_elems() as usize / t.shape()[0] as usize;
+            &floats(input(i))[..if matches!(t.storage, Storage::Scratch(_)) { rows(t) * width } else { t.n_elems() as usize }]
+        };
+        let out = command.outputs[0];
+        let mut y = vec![0f32; out.n_elems() as usize];
+        let width = out.n_elems() as usize / out.shape()[0] as usize;
+        let real = rows(out) * width;
+        match command.op {
+            Op::Embed => {
+                let tokens = &input(0)[..step.n_tokens as usize];
+                ops::embed(tokens, values(1), width, &mut y[..real]);
+            }
+            Op::RmsNorm { eps } => ops::rms_norm(values(0), values(1), eps, &mut y[..real]),
+            Op::Matmul => {
+                let [_, k] = command.inputs[1].dims2();
+                let bias = (command.inputs.len() > 2).then(|| values(2));
+                ops::matmul(values(0), values(1), bias, k as usize, &mut y[..real]);
+            }
+            Op::Rope(params) => ops::rope(values(0), values(1), params, step.pos as usize, width, &mut y[..real]),
+            Op::KvWrite { block_tokens } => return self.kv_write(scratch, command, block_tokens, step),
+            Op::Attention(params) => {
+                ops::attention(values(0), values(1), values(2), input(3), &params, step.pos, &mut y[..real]);
+            }
+            Op::Swiglu => ops::swiglu(values(0), values(1), &mut y[..real]),
+            Op::Add => ops::add(values(0), values(1), &mut y[..real]),
+            Op::LastRow => ops::last_row(values(0), width, step.n_tokens as usize, &mut y),
+            Op::Penalize => {
+                let state: &SamplerState = bytemuck::from_bytes(bytemuck::cast_slice(input(1)));
+                ops::penalize(values(0), state, input(2), &mut y);
+                let best = ops::best_of_slices(&y).concat();
+                self.store(scratch, command.outputs[1], best);
+            }
+            Op::Sample => return self.sample(scratch, command, step_at, step),
+        }
+        self.store(scratch, out, bytemuck::allocation::cast_vec(y));
+    }
+
+    fn kv_write(&mut self, scratch: &mut [Vec<u32>], command: &Command, block_tokens: u32, step: Step) {
+        for side in 0..2 {
+            let cache = command.outputs[side];
+            let [_, width] = cache.dims2();
+            let width = width as usize;
+            let x = &floats(self.read(scratch, command.inputs[side]))[..step.n_tokens as usize * width];
+            let mut to = self.read(scratch, cache).to_vec();
+            let table = self.read(scratch, command.inputs[2]);
+            let f16 = cache.elem == Elem::F16;
+            ops::kv_write(x, table, block_tokens, step.pos, width, f16, bytemuck::cast_slice_mut(&mut to));
+            self.store(scratch, cache, to);
+        }
+    }
+
+    fn sample(&mut self, scratch: &mut [Vec<u32>], command: &Command, step_at: Tensor, step: Step) {
+        let [scores, _, state] = [0, 1, 2].map(|i| self.read(scratch, command.inputs[i]));
+        let state: SamplerState = *bytemuck::from_bytes(bytemuck::cast_slice(state));
+        let (next, result) = ops::sample(floats(scores), &state, step);
+        let [_, tokens, counts, report] = [0, 1, 2, 3].map(|i| command.outputs[i]);
+        self.store(scratch, report, bytemuck::cast::<_, [u32; 4]>(result).to_vec());
+        if step.n_tokens == 0 {
+            return;
+        }
+        self.store(scratch, step_at, bytemuck::cast::<_, [u32; 4]>(next).to_vec());
+        self.store(scratch, tokens, vec![result.token]);
+        let mut all = self.read(scratch, counts).to_vec();
+        all[result.token as usize] += 1;
+        self.store(scratch, counts, all);
+    }
+}

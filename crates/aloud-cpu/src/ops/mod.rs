@@ -1,0 +1,31 @@
+//! One function per op, on plain slices.
+
+mod add;
+mod attention;
+mod embed;
+mod kv_write;
+mod last_row;
+mod matmul;
+mod penalize;
+mod rms_norm;
+mod rope;
+mod sample;
+mod swiglu;
+
+pub use add::add;
+pub use attention::attention;
+pub use embed::embed;
+pub use kv_write::kv_write;
+pub use last_row::last_row;
+pub use matmul::matmul;
+pub use penalize::{best_of_slices, penalize};
+pub use rms_norm::rms_norm;
+pub use rope::rope;
+pub use sample::{draw, sample, uniform};
+pub use swiglu::swiglu;
+
+/// Where position `p` lies in the paged cache.
+#[must_use]
+pub fn slot(block_table: &[u32], block_tokens: u32, p: u32) -> usize {
+    (block_table[(p / block_tokens) as usize] * block_tokens + p % block_tokens) as usize
+}

@@ -1,0 +1,236 @@
+//! Weights and state on one device, and running plans over them.
+
+use crate::device::Gpu;
+use crate::error::GpuError;
+use crate::layout::{Planes, convert, device_dtype, planes, repack};
+use crate::plan::GpuPlan;
+use crate::readback::{RING, Ring, Ticket, read_buffer};
+use crate::select::WeightShape;
+use aloud_ops::{DType, Elem, Executor, Recording, Storage, Tensor};
+
+/// Offset at which any device can bind a buffer.
+const BIND_ALIGN: u64 = 256;
+/// Rows of a weight's part are a multiple of this, so that pairs of blocks that share words stay together.
+const ROW_ALIGN: u64 = 2;
+
+struct Part {
+    buffer: wgpu::Buffer,
+    quant_bytes: u64,
+    scales_at: u64,
+    scale_bytes: u64,
+}
+
+struct Weight {
+    name: String,
+    shape: WeightShape,
+    cols: u32,
+    parts: Vec<Part>,
+}
+
+/// Everything that lies on the device.
+#[derive(Default)]
+pub(crate) struct Memory {
+    weights: Vec<Weight>,
+    states: Vec<(wgpu::Buffer, u64)>,
+    /// Buffers for activations, with their sizes.
+    pub pool: Vec<(wgpu::Buffer, u64)>,
+    held_bytes: u64,
+    pool_bytes: u64,
+}
+
+impl Memory {
+    pub fn weight_shape(&self, tensor: Tensor) -> (u32, &WeightShape) {
+        let Storage::Weight(id) = tensor.storage else { unreachable!("ops take weights where they need them") };
+        (id, &self.weights[id as usize].shape)
+    }
+
+    pub fn binding(&self, tensor: Tensor) -> wgpu::BufferBinding<'_> {
+        let Storage::State(id) = tensor.storage else { unreachable!("weights are bound by planes, scratch by the plan") };
+        self.states[id as usize].0.as_entire_buffer_binding()
+    }
+
+    pub fn plane(&self, weight: u32, part: usize, scales: bool) -> wgpu::BufferBinding<'_> {
+        let part = &self.weights[weight as usize].parts[part];
+        let (offset, size) = if scales { (part.scales_at, part.scale_bytes) } else { (0, part.quant_bytes) };
+        wgpu::BufferBinding { buffer: &part.buffer, offset, size: std::num::NonZero::new(size) }
+    }
+
+    pub fn grow_pool(&mut self, gpu: &Gpu, bytes: u64, label: &str) -> Result<usize, GpuError> {
+        check_binding(gpu, label, bytes, "use a smaller batch or context")?;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        self.pool.push((gpu.buffer(&format!("aloud.{label}"), bytes, usage), bytes));
+        self.pool_bytes += bytes;
+        Ok(self.pool.len() - 1)
+    }
+}
+
+fn check_binding(gpu: &Gpu, name: &str, need_bytes: u64, way_out: &'static str) -> Result<(), GpuError> {
+    let limit_bytes = gpu.caps.max_binding_bytes.min(gpu.max_buffer_bytes());
+    if need_bytes > limit_bytes {
+        return Err(GpuError::BindingTooLarge { name: name.to_owned(), need_bytes, limit_bytes, way_out });
+    }
+    Ok(())
+}
+
+/// Runs recordings on a [`Gpu`].
+pub struct GpuExecutor {
+    gpu: Gpu,
+    memory: Memory,
+    ring: Ring,
+}
+
+impl GpuExecutor {
+    /// On this device, which it owns from now on.
+    #[must_use]
+    pub fn new(gpu: Gpu) -> Self {
+        let ring = Ring::new(&gpu);
+        GpuExecutor { gpu, memory: Memory::default(), ring }
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Parts of a weight: rows that one binding holds.
+    fn part_rows(&self, name: &str, layout: &Planes, rows: u32, cols: u32) -> Result<u64, GpuError> {
+        let blocks = u64::from(cols / layout.block_elems);
+        let pair_quants = ROW_ALIGN * blocks * layout.quant_bytes;
+        let pair_scales = layout.scale_bytes(ROW_ALIGN * blocks);
+        let limit = self.gpu.caps.max_binding_bytes;
+        // Both planes lie in one buffer; a buffer may be larger than a binding, but never than its own limit.
+        let by_binding = limit / pair_quants.max(pair_scales);
+        let by_buffer = (self.gpu.max_buffer_bytes() - BIND_ALIGN) / (pair_quants + pair_scales);
+        let pairs = by_binding.min(by_buffer);
+        if pairs == 0 {
+            check_binding(&self.gpu, name, pair_quants, "one row of this weight is too long for the device")?;
+        }
+        Ok((pairs * ROW_ALIGN).min(u64::from(rows)))
+    }
+}
+
+impl Executor for GpuExecutor {
+    type Plan = GpuPlan;
+    type Ticket = Ticket;
+    type Error = GpuError;
+
+    fn create_state(&mut self, label: &str, elem: Elem, shape: &[u32]) -> Result<Tensor, GpuError> {
+        let tensor = Tensor::new(Storage::State(self.memory.states.len() as u32), elem, shape);
+        let bytes = tensor.n_bytes();
+        check_binding(&self.gpu, label, bytes, "use a smaller context (-c)")?;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        self.memory.states.push((self.gpu.buffer(&format!("aloud.{label}"), bytes, usage), bytes));
+        self.memory.held_bytes += bytes;
+        self.gpu.check()?;
+        Ok(tensor)
+    }
+
+    fn create_weight(&mut self, label: &str, dtype: DType, rows: u32, cols: u32) -> Result<Tensor, GpuError> {
+        let unsupported = || GpuError::Unsupported { name: label.to_owned(), dtype };
+        let device_dtype = device_dtype(dtype).ok_or_else(unsupported)?;
+        let layout = planes(device_dtype).ok_or_else(unsupported)?;
+        if !cols.is_multiple_of(layout.block_elems) {
+            return Err(GpuError::RowLength { name: label.to_owned(), cols, multiple: layout.block_elems });
+        }
+        let per_part = self.part_rows(label, &layout, rows, cols)?;
+        let mut weight = Weight {
+            name: label.to_owned(),
+            shape: WeightShape { dtype: device_dtype, parts: Vec::new() },
+            cols,
+            parts: Vec::new(),
+        };
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let mut row = 0;
+        while row < u64::from(rows) {
+            let n = per_part.min(u64::from(rows) - row);
+            let blocks = n * u64::from(cols / layout.block_elems);
+            let (quant_bytes, scale_bytes) = (blocks * layout.quant_bytes, layout.scale_bytes(blocks));
+            let scales_at = quant_bytes.next_multiple_of(BIND_ALIGN);
+            let size = if scale_bytes == 0 { quant_bytes } else { scales_at + scale_bytes };
+            let buffer = self.gpu.buffer(&format!("aloud.{label}.{row}"), size, usage);
+            weight.shape.parts.push((row as u32, n as u32));
+            weight.parts.push(Part { buffer, quant_bytes, scales_at, scale_bytes });
+            self.memory.held_bytes += size;
+            row += n;
+        }
+        let tensor = Tensor::new(Storage::Weight(self.memory.weights.len() as u32), Elem::Weight(dtype), &[rows, cols]);
+        self.memory.weights.push(weight);
+        self.gpu.check()?;
+        Ok(tensor)
+    }
+
+    fn write_weight(&mut self, tensor: Tensor, first_row: u32, bytes: &[u8]) -> Result<(), GpuError> {
+        let (Storage::Weight(id), Elem::Weight(file_dtype)) = (tensor.storage, tensor.elem) else {
+            unreachable!("write_weight takes a weight")
+        };
+        let weight = &self.memory.weights[id as usize];
+        let dtype = weight.shape.dtype;
+        let converted = convert(file_dtype, bytes);
+        let bytes = converted.as_deref().unwrap_or(bytes);
+        let layout = planes(dtype).expect("create_weight checked");
+        let blocks_per_row = u64::from(weight.cols / layout.block_elems);
+        let row_bytes = blocks_per_row as usize * layout.file_bytes;
+        assert_eq!(bytes.len() % row_bytes, 0, "{}: whole rows are written", weight.name);
+        assert_eq!(u64::from(first_row) % ROW_ALIGN, 0, "{}: slices begin at even rows", weight.name);
+        let end = u64::from(first_row) + (bytes.len() / row_bytes) as u64;
+        for (part, &(row0, n)) in weight.parts.iter().zip(&weight.shape.parts) {
+            let (begin, end) = (u64::from(first_row.max(row0)), end.min(u64::from(row0) + u64::from(n)));
+            if begin >= end {
+                continue;
+            }
+            let range = |row: u64| (row - u64::from(first_row)) as usize * row_bytes;
+            let (quants, scales) = repack(dtype, &bytes[range(begin)..range(end)]);
+            let first_block = (begin - u64::from(row0)) * blocks_per_row;
+            self.gpu.write(&part.buffer, first_block * layout.quant_bytes, &quants);
+            if !scales.is_empty() {
+                self.gpu.write(&part.buffer, part.scales_at + layout.scale_bytes(first_block), &scales);
+            }
+        }
+        self.gpu.check()
+    }
+
+    fn write_state(&mut self, state: Tensor, offset_bytes: u64, bytes: &[u8]) {
+        let Storage::State(id) = state.storage else { unreachable!("write_state takes a state") };
+        self.gpu.write(&self.memory.states[id as usize].0, offset_bytes, bytes);
+    }
+
+    fn compile(&mut self, recording: &Recording) -> Result<GpuPlan, GpuError> {
+        GpuPlan::compile(&mut self.gpu, &mut self.memory, recording)
+    }
+
+    fn submit(&mut self, plan: &GpuPlan, n_kv: u32, result: Option<Tensor>) -> Result<Option<Ticket>, GpuError> {
+        self.gpu.check()?;
+        let mut encoder = self.gpu.encoder();
+        plan.encode(&self.gpu, &mut encoder, n_kv);
+        let mut slot = None;
+        if let Some(result) = result {
+            let Storage::State(id) = result.storage else { unreachable!("results are states") };
+            slot = Some(self.ring.copy(&mut encoder, &self.memory.states[id as usize].0, result.n_bytes())?);
+        }
+        self.gpu.submit(encoder);
+        Ok(slot.map(|slot| self.ring.ticket(&self.gpu, slot)))
+    }
+
+    async fn read_ticket(&mut self, ticket: Ticket, out: &mut [u8]) -> Result<(), GpuError> {
+        self.ring.read(&self.gpu, ticket, out).await
+    }
+
+    async fn read_state(&mut self, state: Tensor) -> Result<Vec<u8>, GpuError> {
+        let Storage::State(id) = state.storage else { unreachable!("read_state takes a state") };
+        let (buffer, bytes) = &self.memory.states[id as usize];
+        read_buffer(&self.gpu, buffer, *bytes).await
+    }
+
+    fn max_in_flight(&self) -> usize {
+        RING
+    }
+
+    fn max_binding_bytes(&self) -> u64 {
+        self.gpu.caps.max_binding_bytes
+    }
+
+    fn resident_bytes(&self) -> (u64, u64) {
+        (self.memory.held_bytes, self.memory.pool_bytes)
+    }
+}
