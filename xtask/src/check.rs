@@ -14,14 +14,7 @@ pub fn check() -> Result<()> {
     )?;
     run::run(
         "Lints on the host",
-        run::cargo().args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]),
+        run::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     )?;
     run::run(
         "Lints of all that reaches the browser, as wasm32",
@@ -29,19 +22,14 @@ pub fn check() -> Result<()> {
     )?;
     run::run(
         "Documentation: builds, and no link is broken",
-        run::cargo()
-            .args(["doc", "--workspace", "--lib", "--no-deps"])
-            .env("RUSTDOCFLAGS", "-D warnings"),
+        run::cargo().args(["doc", "--workspace", "--lib", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
     )
 }
 
 /// Builds every library crate for the browser's target.
 pub fn wasm32() -> Result<()> {
     setup::wasm_target()?;
-    run::run(
-        "Every library crate builds for the browser",
-        &mut wasm32_cargo("build")?,
-    )
+    run::run("Every library crate builds for the browser", &mut wasm32_cargo("build")?)
 }
 
 fn wasm32_cargo(verb: &str) -> Result<std::process::Command> {

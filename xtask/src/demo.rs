@@ -9,28 +9,10 @@ pub fn demo(question: &str) -> Result<()> {
     setup::vulkan_driver()?;
     let model = assets::fetch(&assets::SMOLLM2)?;
     if !vulkan::has_gpu() {
-        eprintln!(
-            "\nNo GPU here: the model runs on lavapipe, Mesa's CPU driver for Vulkan, and is slow."
-        );
+        eprintln!("\nNo GPU here: the model runs on lavapipe, Mesa's CPU driver for Vulkan, and is slow.");
     }
     let mut command = run::cargo();
-    command
-        .args([
-            "run",
-            "--release",
-            "-p",
-            "aloud-cli",
-            "--bin",
-            "aloud",
-            "--",
-            "ask",
-            "-m",
-        ])
-        .arg(model)
-        .arg(question);
+    command.args(["run", "--release", "-p", "aloud-cli", "--bin", "aloud", "--", "ask", "-m"]).arg(model).arg(question);
     vulkan::set_env(&mut command, vulkan::CpuDrivers::Lavapipe)?;
-    run::run(
-        "Build the engine with optimisation and ask the model (the first build takes minutes)",
-        &mut command,
-    )
+    run::run("Build the engine with optimisation and ask the model (the first build takes minutes)", &mut command)
 }

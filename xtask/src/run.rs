@@ -17,9 +17,7 @@ pub fn run(why: &str, command: &mut Command) -> Result<()> {
 pub fn run_last(why: &str, command: &mut Command) -> Result<()> {
     let line = command_line(command);
     eprintln!("\n==> {why}\n    $ {line}");
-    let status = command
-        .status()
-        .with_context(|| format!("could not start `{line}`"))?;
+    let status = command.status().with_context(|| format!("could not start `{line}`"))?;
     if !status.success() {
         bail!("`{line}` failed: {status}");
     }
@@ -28,15 +26,8 @@ pub fn run_last(why: &str, command: &mut Command) -> Result<()> {
 
 /// The standard output of a quiet question such as `rustc --print sysroot`, or `None` if it fails.
 pub fn ask(command: &mut Command) -> Option<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Whether `program --version` runs.
@@ -53,29 +44,17 @@ pub fn cargo() -> Command {
 
 /// The command as one would type it, with the environment variables that it adds.
 fn command_line(command: &Command) -> String {
-    let vars = command.get_envs().filter_map(|(name, value)| {
-        Some(format!(
-            "{}={}",
-            name.to_string_lossy(),
-            quote(&value?.to_string_lossy())
-        ))
-    });
+    let vars = command
+        .get_envs()
+        .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quote(&value?.to_string_lossy()))));
     let program = std::path::Path::new(command.get_program());
-    let program = program
-        .file_name()
-        .unwrap_or(program.as_os_str())
-        .to_string_lossy()
-        .into_owned();
+    let program = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     let args = command.get_args().map(|arg| quote(&arg.to_string_lossy()));
-    vars.chain([program])
-        .chain(args)
-        .collect::<Vec<_>>()
-        .join(" ")
+    vars.chain([program]).chain(args).collect::<Vec<_>>().join(" ")
 }
 
 fn quote(word: &str) -> String {
-    if word.is_empty() || word.contains(|c: char| c.is_whitespace() || "\"'$&|;<>*?()".contains(c))
-    {
+    if word.is_empty() || word.contains(|c: char| c.is_whitespace() || "\"'$&|;<>*?()".contains(c)) {
         format!("'{}'", word.replace('\'', r"'\''"))
     } else {
         word.to_owned()

@@ -48,11 +48,7 @@ pub fn vulkan_driver() -> Result<()> {
 /// The standard library for the browser's target.
 pub fn wasm_target() -> Result<()> {
     let sysroot = run::ask(Command::new("rustc").args(["--print", "sysroot"])).unwrap_or_default();
-    if Path::new(&sysroot)
-        .join("lib/rustlib")
-        .join(WASM_TARGET)
-        .exists()
-    {
+    if Path::new(&sysroot).join("lib/rustlib").join(WASM_TARGET).exists() {
         return present("wasm32 target");
     }
     if !run::exists("rustup") {
@@ -83,29 +79,18 @@ pub fn chromium() -> Result<()> {
 /// What `web/package-lock.json` pins.
 pub fn npm_packages() -> Result<()> {
     let web = workspace::root().join("web");
-    let major = run::ask(Command::new("node").arg("--version")).and_then(|version| {
-        version
-            .trim_start_matches('v')
-            .split('.')
-            .next()?
-            .parse::<u32>()
-            .ok()
-    });
+    let major = run::ask(Command::new("node").arg("--version"))
+        .and_then(|version| version.trim_start_matches('v').split('.').next()?.parse::<u32>().ok());
     match major {
         Some(major) if major >= MIN_NODE => {}
-        Some(major) => bail!(
-            "Node {MIN_NODE} or newer is needed for the browser tests, found {major}; see https://nodejs.org"
-        ),
-        None => bail!(
-            "Node {MIN_NODE} or newer is needed for the browser tests and is missing; see https://nodejs.org"
-        ),
+        Some(major) => {
+            bail!("Node {MIN_NODE} or newer is needed for the browser tests, found {major}; see https://nodejs.org")
+        }
+        None => {
+            bail!("Node {MIN_NODE} or newer is needed for the browser tests and is missing; see https://nodejs.org")
+        }
     }
-    let modified = |path: &str| {
-        web.join(path)
-            .metadata()
-            .and_then(|file| file.modified())
-            .ok()
-    };
+    let modified = |path: &str| web.join(path).metadata().and_then(|file| file.modified()).ok();
     // npm writes this file last, so it is as new as a complete installation.
     if modified("node_modules/.package-lock.json") >= modified("package-lock.json") {
         return present("npm packages");
@@ -113,9 +98,7 @@ pub fn npm_packages() -> Result<()> {
     let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
     run::run(
         "playwright-core, which drives Chromium in the browser tests",
-        Command::new(npm)
-            .args(["ci", "--no-audit", "--no-fund"])
-            .current_dir(web),
+        Command::new(npm).args(["ci", "--no-audit", "--no-fund"]).current_dir(web),
     )
 }
 
@@ -152,9 +135,7 @@ fn debian_packages(packages: &[&str], why: &str, elsewhere: &str) -> Result<()> 
     });
     run::run(
         &format!("Missing: {}, because {why}", packages.join(", ")),
-        apt_get()
-            .args(["install", "-y", "--no-install-recommends"])
-            .args(packages),
+        apt_get().args(["install", "-y", "--no-install-recommends"]).args(packages),
     )
 }
 

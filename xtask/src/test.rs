@@ -13,9 +13,6 @@ pub fn all() -> Result<()> {
     let mut command = run::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
     vulkan::set_env(&mut command, vulkan::CpuDrivers::All)?;
-    run::run(
-        "Tests on the host, on every Vulkan adapter found",
-        &mut command,
-    )?;
+    run::run("Tests on the host, on every Vulkan adapter found", &mut command)?;
     web::test()
 }

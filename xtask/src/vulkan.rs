@@ -5,11 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-const ICD_DIRS: &[&str] = &[
-    "/usr/share/vulkan/icd.d",
-    "/usr/local/share/vulkan/icd.d",
-    "/etc/vulkan/icd.d",
-];
+const ICD_DIRS: &[&str] = &["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
 /// Debian's chromium package brings SwiftShader, a second CPU driver that shares no code with lavapipe.
 const SWIFTSHADER_ICD: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
 /// Variables by which the user chooses drivers; when one is set, nothing is changed here.
@@ -29,11 +25,8 @@ pub fn has_gpu() -> bool {
     if !cfg!(target_os = "linux") {
         return true; // Metal and DX12 come with their systems.
     }
-    let render_node = std::fs::read_dir("/dev/dri").is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("renderD"))
-    });
+    let render_node = std::fs::read_dir("/dev/dri")
+        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("renderD")));
     render_node || Path::new("/dev/nvidiactl").exists() || Path::new("/dev/dxg").exists()
 }
 
@@ -43,10 +36,7 @@ pub fn icd_files() -> Vec<PathBuf> {
         .iter()
         .filter_map(|dir| std::fs::read_dir(dir).ok())
         .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "json")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .collect();
     files.sort();
     files
@@ -54,10 +44,9 @@ pub fn icd_files() -> Vec<PathBuf> {
 
 /// Mesa's CPU driver, if it is installed.
 pub fn lavapipe_icd() -> Option<PathBuf> {
-    icd_files().into_iter().find(|path| {
-        path.file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("lvp_icd"))
-    })
+    icd_files()
+        .into_iter()
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lvp_icd")))
 }
 
 /// Whether some driver can run: a GPU with any driver file, or lavapipe.
@@ -73,11 +62,7 @@ pub fn set_env(command: &mut Command, drivers: CpuDrivers) -> Result<()> {
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         command.env("XDG_RUNTIME_DIR", private_dir()?); // Without it Mesa warns at every start.
     }
-    if has_gpu()
-        || USER_CHOICE
-            .iter()
-            .any(|name| std::env::var_os(name).is_some())
-    {
+    if has_gpu() || USER_CHOICE.iter().any(|name| std::env::var_os(name).is_some()) {
         return Ok(());
     }
     let mut files: Vec<PathBuf> = lavapipe_icd().into_iter().collect();

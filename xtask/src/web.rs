@@ -23,44 +23,20 @@ pub fn test() -> Result<()> {
     files.retain(|path| path.to_string_lossy().ends_with(".test.mjs"));
     files.sort();
     let mut node = Command::new("node");
-    node.args(["--test", "--test-reporter=spec"])
-        .args(files)
-        .current_dir(workspace::root().join("web"));
-    run::run_last(
-        "Tests in headless Chromium on SwiftShader",
-        node.env("CHROMIUM", chromium()),
-    )
+    node.args(["--test", "--test-reporter=spec"]).args(files).current_dir(workspace::root().join("web"));
+    run::run_last("Tests in headless Chromium on SwiftShader", node.env("CHROMIUM", chromium()))
 }
 
 /// Compiles `crates/aloud-web` and writes its JavaScript binding to `web/pkg/`.
 fn build() -> Result<()> {
     run::run(
         "The engine for the browser",
-        run::cargo().args([
-            "build",
-            "--release",
-            "--target",
-            setup::WASM_TARGET,
-            "-p",
-            "aloud-web",
-        ]),
+        run::cargo().args(["build", "--release", "--target", setup::WASM_TARGET, "-p", "aloud-web"]),
     )?;
-    let wasm = workspace::target_dir()?
-        .join(setup::WASM_TARGET)
-        .join("release/aloud_web.wasm");
+    let wasm = workspace::target_dir()?.join(setup::WASM_TARGET).join("release/aloud_web.wasm");
     let pkg = workspace::root().join("web/pkg");
-    eprintln!(
-        "\n==> Its JavaScript binding\n    wasm-bindgen --target web {} -> {}",
-        wasm.display(),
-        pkg.display()
-    );
+    eprintln!("\n==> Its JavaScript binding\n    wasm-bindgen --target web {} -> {}", wasm.display(), pkg.display());
     let mut bindgen = Bindgen::new();
-    bindgen
-        .web(true)?
-        .typescript(true)
-        .omit_default_module_path(false)
-        .input_path(&wasm);
-    bindgen
-        .generate(&pkg)
-        .with_context(|| format!("wasm-bindgen could not process {}", wasm.display()))
+    bindgen.web(true)?.typescript(true).omit_default_module_path(false).input_path(&wasm);
+    bindgen.generate(&pkg).with_context(|| format!("wasm-bindgen could not process {}", wasm.display()))
 }

@@ -10,9 +10,7 @@ const HOST_ONLY: &[&str] = &["aloud-cli", "aloud-tests", "xtask"];
 
 /// The repository's root.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask/ lies in the repository's root")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the repository's root")
 }
 
 /// Where Cargo builds to: `target/`, unless `CARGO_TARGET_DIR` or a configuration says otherwise.
@@ -24,31 +22,17 @@ pub fn target_dir() -> Result<PathBuf> {
 pub fn wasm32_crates() -> Result<Vec<String>> {
     let metadata = metadata()?;
     let is_library = |kinds: &[TargetKind]| {
-        kinds.iter().any(|kind| {
-            matches!(
-                kind,
-                TargetKind::Lib | TargetKind::RLib | TargetKind::CDyLib
-            )
-        })
+        kinds.iter().any(|kind| matches!(kind, TargetKind::Lib | TargetKind::RLib | TargetKind::CDyLib))
     };
     Ok(metadata
         .workspace_packages()
         .iter()
         .filter(|package| !HOST_ONLY.contains(&package.name.as_str()))
-        .filter(|package| {
-            package
-                .targets
-                .iter()
-                .any(|target| is_library(&target.kind))
-        })
+        .filter(|package| package.targets.iter().any(|target| is_library(&target.kind)))
         .map(|package| package.name.to_string())
         .collect())
 }
 
 fn metadata() -> Result<Metadata> {
-    MetadataCommand::new()
-        .current_dir(root())
-        .no_deps()
-        .exec()
-        .context("`cargo metadata` failed")
+    MetadataCommand::new().current_dir(root()).no_deps().exec().context("`cargo metadata` failed")
 }

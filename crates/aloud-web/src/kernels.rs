@@ -1,6 +1,5 @@
 //! The kernels themselves, for the test that hands each to the browser's own compiler.
 
-use aloud_shaders::{ALL, Kernel};
 use wasm_bindgen::prelude::*;
 
 /// A WGSL module as a browser takes it.
@@ -21,11 +20,12 @@ pub struct KernelSource {
 #[wasm_bindgen]
 #[must_use]
 pub fn kernels() -> Vec<KernelSource> {
-    ALL.iter().map(|kernel| source(kernel)).collect()
-}
-
-/// Browsers want a module to enable the subgroup operations; naga, which compiles for every other target, rejects the line.
-fn source(kernel: &Kernel) -> KernelSource {
-    let enable = if kernel.subgroups { "enable subgroups;\n" } else { "" };
-    KernelSource { name: kernel.name.into(), wgsl: format!("{enable}{}", kernel.wgsl), subgroups: kernel.subgroups }
+    aloud_shaders::ALL
+        .iter()
+        .map(|kernel| KernelSource {
+            name: kernel.name.to_owned(),
+            wgsl: kernel.browser_wgsl(),
+            subgroups: kernel.subgroups,
+        })
+        .collect()
 }
