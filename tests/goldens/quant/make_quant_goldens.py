@@ -7,6 +7,9 @@ For each type, `<name>.blocks` holds whole blocks as in a GGUF file and `<name>.
 little-endian f32, as `gguf.quants.dequantize` gives them. The first half of the blocks is random
 with ordinary scales; in the second half the scales are extreme: zeros, subnormals, the largest
 halves, infinities, both signs; all other bits stay random. Deterministic: fixed seed.
+
+`encode.f32` holds values with outliers, and `<name>.encoded` the blocks that
+`gguf.quants.quantize` makes of them, for the types whose encoder has nothing to search for.
 """
 
 import warnings
@@ -29,6 +32,7 @@ EXTREME_HALVES = [0x0000, 0x8000, 0x0001, 0x83FF, 0x0400, 0x7BFF, 0xFBFF, 0x7C00
 # MXFP4's scale is one byte, an exponent.
 EXTREME_EXPONENTS = [0, 1, 2, 3, 126, 127, 128, 253, 254, 255]
 N_ORDINARY = 10
+ENCODED = [T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.MXFP4]
 
 
 def blocks_of(dtype, rng):
@@ -68,6 +72,14 @@ def main():
         (HERE / f"{name}.blocks").write_bytes(blocks.tobytes())
         (HERE / f"{name}.f32").write_bytes(values.tobytes())
         print(f"{name}: {len(blocks)} blocks, {values.size} values")
+
+    values = rng.normal(0, 0.02, (32, 32)).astype("<f4")
+    values[3] = 0
+    values[5:8] += 0.05
+    values[::4, 17] *= 30
+    (HERE / "encode.f32").write_bytes(values.tobytes())
+    for dtype in ENCODED:
+        (HERE / f"{dtype.name.lower()}.encoded").write_bytes(quants.quantize(values, dtype).tobytes())
 
 
 if __name__ == "__main__":
