@@ -1,1 +1,167 @@
-//! Cross-crate tests.
+//! What cross-crate tests share: adapters, deterministic numbers, and running a recording on two executors.
+
+use aloud_cpu::CpuExecutor;
+use aloud_format::DType;
+use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
+use aloud_ops::{Elem, Executor, Recording, Step, Storage, Tensor};
+
+/// SplitMix64: the same numbers everywhere.
+pub struct Numbers(u64);
+
+impl Numbers {
+    /// From a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Numbers(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// In `[0, 1)`.
+    pub fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// In `[-1, 1)`, but one in fifty is up to 40 times larger, as activations of language models have it.
+    pub fn with_outliers(&mut self, n: usize) -> Vec<f32> {
+        (0..n)
+            .map(|_| {
+                let v = self.unit() * 2.0 - 1.0;
+                (if self.bits().is_multiple_of(50) { v * 40.0 } else { v }) as f32
+            })
+            .collect()
+    }
+
+    /// Random blocks of a weight format with sensible scales.
+    pub fn blocks(&mut self, dtype: DType, elems: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> = (0..elems / dtype.block_elems() * dtype.block_bytes()).map(|_| self.bits() as u8).collect();
+        let halves: &[usize] = match dtype {
+            DType::F32 => return self.with_outliers(elems).iter().flat_map(|v| v.to_le_bytes()).collect(),
+            DType::F16 => {
+                return self.with_outliers(elems).iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect();
+            }
+            DType::BF16 => {
+                return self.with_outliers(elems).iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect();
+            }
+            DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => &[0, 2],
+            DType::Q2_K => &[80, 82],
+            DType::Q3_K => &[108],
+            DType::Q6_K => &[208],
+            _ => &[0],
+        };
+        for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
+            for &at in halves {
+                let v = half::f16::from_f64((self.unit() * 2.0 - 1.0) * 0.05);
+                block[at..at + 2].copy_from_slice(&v.to_le_bytes());
+            }
+        }
+        bytes
+    }
+}
+
+/// An executor on every adapter of this machine, in a variant each: with what the device offers, and plain.
+///
+/// # Panics
+/// If there is no adapter, unless `ALOUD_GPU=skip` is set, which is said aloud.
+#[must_use]
+pub fn executors() -> Vec<(String, GpuExecutor)> {
+    let summaries = pollster::block_on(adapters());
+    if summaries.is_empty() {
+        assert!(std::env::var("ALOUD_GPU").is_ok_and(|v| v == "skip"), "no GPU adapter; ALOUD_GPU=skip skips these tests");
+        eprintln!("SKIPPED: no GPU adapter, ALOUD_GPU=skip");
+    }
+    let mut all = Vec::new();
+    for summary in summaries {
+        for subgroups in [true, false] {
+            if subgroups && summary.subgroup_sizes.is_none() {
+                continue;
+            }
+            // The plain variant also runs with the driver's index checks on: both must agree with the oracle.
+            let options = GpuOptions { subgroups, checked_shaders: !subgroups, ..GpuOptions::default() };
+            let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
+            all.push((format!("{} (subgroups: {subgroups})", summary.name), GpuExecutor::new(gpu)));
+        }
+    }
+    all
+}
+
+/// Something that can be recorded on any executor: it creates its inputs and returns the tensors to compare.
+pub trait Scenario {
+    /// Builds inputs and recording; `step` is created for it.
+    fn record<E: Executor>(&self, executor: &mut E, step: Tensor) -> (Recording, Vec<Tensor>);
+
+    /// Where the sequence stands.
+    fn step(&self) -> Step;
+}
+
+/// A state filled with floats.
+pub fn floats<E: Executor>(executor: &mut E, shape: &[u32], values: &[f32]) -> Tensor {
+    let state = executor.create_state("floats", Elem::F32, shape).expect("fits");
+    executor.write_state(state, 0, bytemuck::cast_slice(values));
+    state
+}
+
+/// A state filled with integers.
+pub fn integers<E: Executor>(executor: &mut E, shape: &[u32], values: &[u32]) -> Tensor {
+    let state = executor.create_state("integers", Elem::U32, shape).expect("fits");
+    executor.write_state(state, 0, bytemuck::cast_slice(values));
+    state
+}
+
+/// A weight filled with blocks, in slices of six rows.
+pub fn weight<E: Executor>(executor: &mut E, dtype: DType, rows: u32, cols: u32, bytes: &[u8]) -> Tensor {
+    let weight = executor.create_weight("weight", dtype, rows, cols).expect("fits");
+    let row_bytes = cols as usize / dtype.block_elems() * dtype.block_bytes();
+    for (i, slice) in bytes.chunks(row_bytes * 6).enumerate() {
+        executor.write_weight(weight, i as u32 * 6, slice).expect("is written");
+    }
+    weight
+}
+
+/// Makes the last op write a state that can be read back.
+pub fn expose<E: Executor>(executor: &mut E, recording: &mut Recording) -> Tensor {
+    let outputs = &mut recording.commands.last_mut().expect("an op").outputs;
+    assert!(matches!(outputs[0].storage, Storage::Scratch(_)), "only scratch needs exposing");
+    outputs[0] = executor.create_state("exposed", Elem::F32, outputs[0].shape()).expect("fits");
+    outputs[0]
+}
+
+/// Runs a scenario once and reads its tensors.
+pub fn run<E: Executor>(executor: &mut E, scenario: &impl Scenario, n_kv: u32) -> Vec<Vec<u8>> {
+    let step = executor.create_state("step", Elem::U32, &[4]).expect("fits");
+    executor.write_state(step, 0, bytemuck::bytes_of(&scenario.step()));
+    let (recording, outputs) = scenario.record(executor, step);
+    let plan = executor.compile(&recording).expect("compiles");
+    executor.submit(&plan, n_kv, None).expect("runs");
+    outputs.iter().map(|&o| pollster::block_on(executor.read_state(o)).expect("reads")).collect()
+}
+
+/// How far floats are off: `|a - b| / |b|` in the 2-norm, and no value is not a number.
+#[must_use]
+pub fn relative_error(got: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    assert!(got.iter().all(|v| v.is_finite()), "a result is not finite");
+    let norm = |i: &mut dyn Iterator<Item = f64>| i.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut got.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    difference / norm(&mut expected.iter().map(|&v| f64::from(v))).max(f64::MIN_POSITIVE)
+}
+
+/// Compares the floats of a scenario with the oracle's on every adapter.
+///
+/// # Panics
+/// If an adapter is off by more than `tolerance`.
+pub fn check(name: &str, scenario: &impl Scenario, n_kv: u32, tolerance: f64, executors: &mut [(String, GpuExecutor)]) {
+    let expected = run(&mut CpuExecutor::new(), scenario, n_kv);
+    for (adapter, executor) in executors {
+        for (i, (got, expected)) in run(executor, scenario, n_kv).iter().zip(&expected).enumerate() {
+            let error = relative_error(bytemuck::cast_slice(got), bytemuck::cast_slice(expected));
+            assert!(error <= tolerance, "{name}, output {i}, on {adapter}: off by {error:.2e}, allowed {tolerance:.0e}");
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Every kernel against its CPU twin, over odd shapes with outliers, on every adapter, with and without subgroups.
+
+use aloud_cpu::CpuExecutor;
+use aloud_format::DType;
+use aloud_ops::{
+    Attention, Elem, Executor, KvCache, Op, Recording, Rope, RopePairing, SamplerBuffers, SamplerState, Step, Tensor,
+};
+use aloud_tests::{Numbers, Scenario, check, executors, expose, floats, integers, run, weight};
+
+/// The formats that have kernels.
+const FORMATS: [DType; 14] = [
+    DType::F32,
+    DType::F16,
+    DType::BF16,
+    DType::Q4_0,
+    DType::Q4_1,
+    DType::Q5_0,
+    DType::Q5_1,
+    DType::Q8_0,
+    DType::Q2_K,
+    DType::Q3_K,
+    DType::Q4_K,
+    DType::Q5_K,
+    DType::Q6_K,
+    DType::IQ4_NL,
+];
+
+/// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
+const SUMS: f64 = 3e-6;
+
+fn step(pos: u32, n_tokens: u32) -> Step {
+    Step { pos, n_tokens, ..Step::default() }
+}
+
+struct Matmul {
+    dtype: DType,
+    t_max: u32,
+    t: u32,
+    n: u32,
+    k: u32,
+    bias: bool,
+}
+
+impl Scenario for Matmul {
+    fn step(&self) -> Step {
+        step(0, self.t)
+    }
+
+    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
+        let mut numbers = Numbers::new(u64::from(self.n * 31 + self.k));
+        let x = floats(e, &[self.t_max, self.k], &numbers.with_outliers((self.t_max * self.k) as usize));
+        let w = numbers.blocks(self.dtype, (self.n * self.k) as usize);
+        let w = weight(e, self.dtype, self.n, self.k, &w);
+        let bias = self.bias.then(|| floats(e, &[self.n], &numbers.with_outliers(self.n as usize)));
+        let mut rec = Recording::new(at, self.t_max);
+        aloud_ops::matmul(&mut rec, "matmul", x, w, bias);
+        let y = expose(e, &mut rec);
+        (rec, vec![y])
+    }
+}
+
+#[test]
+fn matvec() {
+    let mut executors = executors();
+    for dtype in FORMATS {
+        for (n, k) in [(1, 256), (7, 512), (66, 768), (130, 2304)] {
+            let case = Matmul { dtype, t_max: 1, t: 1, n, k, bias: n == 7 };
+            check(&format!("matvec {dtype} [{n}, {k}]"), &case, 1, SUMS, &mut executors);
+        }
+    }
+    for (n, k) in [(3, 32), (5, 96), (9, 576)] {
+        let case = Matmul { dtype: DType::Q8_0, t_max: 1, t: 1, n, k, bias: false };
+        check(&format!("matvec Q8_0 [{n}, {k}]"), &case, 1, SUMS, &mut executors);
+    }
+}
+
+#[test]
+fn matmul() {
+    let mut executors = executors();
+    for dtype in FORMATS {
+        for (t_max, t, n, k) in [(2, 2, 1, 256), (40, 33, 67, 512), (64, 1, 130, 256)] {
+            let case = Matmul { dtype, t_max, t, n, k, bias: t == 33 };
+            check(&format!("matmul {dtype} {t} of {t_max} x [{n}, {k}]"), &case, t, SUMS, &mut executors);
+        }
+    }
+}
+
+#[test]
+fn matmul_in_parts() {
+    // A weight larger than a binding is cut by rows; the cut must not show. 3 rows of Q4_1 with an odd number of blocks.
+    use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
+    for summary in pollster::block_on(adapters()) {
+        let options = GpuOptions { max_binding_bytes: Some(16 << 10), ..GpuOptions::default() };
+        let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
+        let mut small = [(summary.name.clone(), GpuExecutor::new(gpu))];
+        for dtype in [DType::Q4_1, DType::Q5_0, DType::F16] {
+            for t in [1, 3] {
+                let case = Matmul { dtype, t_max: t, t, n: 301, k: 288, bias: false };
+                check(&format!("matmul in parts {dtype}"), &case, t, SUMS, &mut small);
+            }
+            check(&format!("embed in parts {dtype}"), &Embed { dtype, d: 288, v: 301 }, 1, 1e-7, &mut small);
+        }
+    }
+}
+
+struct Embed {
+    dtype: DType,
+    d: u32,
+    v: u32,
+}
+
+impl Scenario for Embed {
+    fn step(&self) -> Step {
+        step(5, 4)
+    }
+
+    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
+        let tokens = integers(e, &[5], &[0, self.v - 1, 3, 2, 1]);
+        let table = Numbers::new(7).blocks(self.dtype, (self.v * self.d) as usize);
+        let table = weight(e, self.dtype, self.v, self.d, &table);
+        let mut rec = Recording::new(at, 5);
+        aloud_ops::embed(&mut rec, tokens, table);
+        let y = expose(e, &mut rec);
+        (rec, vec![y])
+    }
+}
+
+#[test]
+fn embed() {
+    let mut executors = executors();
+    for dtype in FORMATS {
+        // One rounding apart at most: the same few operations on the same block.
+        check(&format!("embed {dtype}"), &Embed { dtype, d: 768, v: 13 }, 1, 1e-7, &mut executors);
+    }
+}
+
+/// An op on rows of floats: what it reads, and how it is recorded.
+struct Rows<F> {
+    t_max: u32,
+    step: Step,
+    inputs: Vec<Vec<u32>>,
+    record: F,
+}
+
+trait RecordRows {
+    fn record(&self, rec: &mut Recording, inputs: &[Tensor]);
+}
+
+impl<F: Fn(&mut Recording, &[Tensor])> RecordRows for F {
+    fn record(&self, rec: &mut Recording, inputs: &[Tensor]) {
+        self(rec, inputs);
+    }
+}
+
+impl<F: RecordRows> Scenario for Rows<F> {
+    fn step(&self) -> Step {
+        self.step
+    }
+
+    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
+        let mut numbers = Numbers::new(99);
+        let inputs: Vec<Tensor> = self
+            .inputs
+            .iter()
+            .map(|shape| floats(e, shape, &numbers.with_outliers(shape.iter().product::<u32>() as usize)))
+            .collect();
+        let mut rec = Recording::new(at, self.t_max);
+        self.record.record(&mut rec, &inputs);
+        let y = expose(e, &mut rec);
+        (rec, vec![y])
+    }
+}
+
+fn check_rows(name: &str, t_max: u32, step: Step, inputs: &[&[u32]], tolerance: f64, record: impl Fn(&mut Recording, &[Tensor])) {
+    let case = Rows { t_max, step, inputs: inputs.iter().map(|s| s.to_vec()).collect(), record };
+    check(name, &case, step.pos + step.n_tokens, tolerance, &mut executors());
+}
+
+#[test]
+fn rms_norm() {
+    for (t_max, t, width, d) in [(1, 1, 576, 576), (3, 2, 33, 33), (5, 5, 4 * 64, 64), (2, 2, 2000, 2000)] {
+        check_rows("rms_norm", t_max, step(3, t), &[&[t_max, width], &[d]], SUMS, |rec, x| {
+            aloud_ops::rms_norm(rec, x[0], x[1], 1e-5);
+        });
+    }
+}
+
+#[test]
+fn rope() {
+    for pairing in [RopePairing::Halves, RopePairing::Interleaved] {
+        for (t_max, t, heads, c) in [(1, 1, 9, 64), (5, 3, 2, 128), (4, 4, 3, 10)] {
+            check_rows("rope", t_max, step(6, t), &[&[t_max, heads * c], &[11, c]], SUMS, |rec, x| {
+                aloud_ops::rope(rec, x[0], x[1], Rope { head_dim: c, pairing });
+            });
+        }
+    }
+}
+
+#[test]
+fn elementwise() {
+    for (t_max, t, d) in [(1, 1, 1), (4, 3, 65), (2, 2, 1536)] {
+        let two: &[&[u32]] = &[&[t_max, d], &[t_max, d]];
+        check_rows("add", t_max, step(0, t), two, 1e-7, |rec, x| {
+            aloud_ops::add(rec, x[0], x[1]);
+        });
+        // e^-z of a software driver is a polynomial.
+        check_rows("swiglu", t_max, step(0, t), two, 3e-6, |rec, x| {
+            aloud_ops::swiglu(rec, x[0], x[1]);
+        });
+        check_rows("last_row", t_max, step(0, t), &two[..1], 0.0, |rec, x| {
+            aloud_ops::last_row(rec, x[0]);
+        });
+    }
+}
+
+struct Attend {
+    params: Attention,
+    elem: Elem,
+    slots: u32,
+    t_max: u32,
+    step: Step,
+}
+
+impl Scenario for Attend {
+    fn step(&self) -> Step {
+        self.step
+    }
+
+    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
+        let a = self.params;
+        let mut numbers = Numbers::new(u64::from(self.slots));
+        let width = a.n_kv_heads * a.head_dim;
+        // The blocks lie in reverse, so that a kernel that ignores the table is found out.
+        let n_blocks = self.slots / a.block_tokens;
+        let table: Vec<u32> = (0..n_blocks).rev().collect();
+        let side = |e: &mut E| e.create_state("cache", self.elem, &[self.slots, width]).expect("fits");
+        let cache = KvCache { k: side(e), v: side(e), block_table: integers(e, &[n_blocks], &table), block_tokens: a.block_tokens };
+        // Fill what came before the step by the op that fills it in life.
+        let before = self.step.pos;
+        if before > 0 {
+            let fill = e.create_state("step", Elem::U32, &[4]).expect("fits");
+            e.write_state(fill, 0, bytemuck::bytes_of(&step(0, before)));
+            let mut rec = Recording::new(fill, before);
+            let k = floats(e, &[before, width], &numbers.with_outliers((before * width) as usize));
+            let v = floats(e, &[before, width], &numbers.with_outliers((before * width) as usize));
+            aloud_ops::kv_write(&mut rec, k, v, &cache);
+            let plan = e.compile(&rec).expect("compiles");
+            e.submit(&plan, before, None).expect("runs");
+        }
+        let mut rec = Recording::new(at, self.t_max);
+        let rows = |e: &mut E, numbers: &mut Numbers, width: u32| {
+            floats(e, &[self.t_max, width], &numbers.with_outliers((self.t_max * width) as usize))
+        };
+        let (k, v) = (rows(e, &mut numbers, width), rows(e, &mut numbers, width));
+        aloud_ops::kv_write(&mut rec, k, v, &cache);
+        let q = rows(e, &mut numbers, a.n_heads * a.head_dim);
+        aloud_ops::attention(&mut rec, q, &cache, a);
+        let y = expose(e, &mut rec);
+        (rec, vec![y])
+    }
+}
+
+#[test]
+fn attention_and_kv_write() {
+    let mut executors = executors();
+    for (n_heads, n_kv_heads, head_dim, pos, t_max, t) in [
+        (9, 3, 64, 0, 1, 1),
+        (9, 3, 64, 300, 1, 1),
+        (4, 4, 32, 127, 1, 1),
+        (28, 4, 128, 128, 1, 1),
+        (6, 2, 16, 40, 7, 5),
+        (9, 3, 64, 130, 32, 31),
+        (20, 2, 8, 3, 3, 3),
+        (2, 1, 96, 250, 2, 2),
+    ] {
+        for elem in [Elem::F16, Elem::F32] {
+            let scale = 0.3 / f64::from(head_dim).sqrt();
+            let params = Attention { n_heads, n_kv_heads, head_dim, scale: scale as f32, block_tokens: 16 };
+            let case = Attend { params, elem, slots: 352, t_max, step: step(pos, t) };
+            let name = format!("attention {n_heads}/{n_kv_heads} heads of {head_dim} at {pos}+{t} {elem:?}");
+            // Large scores: an error of 1e-6 in one is an error of 1e-5 in its weight.
+            check(&name, &case, pos + t, 2e-5, &mut executors);
+        }
+    }
+}
+
+struct Sampling {
+    logits: Vec<f32>,
+    counts: Vec<u32>,
+    state: SamplerState,
+    step: Step,
+}
+
+impl Scenario for Sampling {
+    fn step(&self) -> Step {
+        self.step
+    }
+
+    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
+        let v = self.logits.len() as u32;
+        let logits = floats(e, &[1, v], &self.logits);
+        let buffers = SamplerBuffers::create(e, v, 4).expect("fits");
+        e.write_state(buffers.sampler, 0, bytemuck::bytes_of(&self.state));
+        e.write_state(buffers.counts, 0, bytemuck::cast_slice(&self.counts));
+        let mut rec = Recording::new(at, 4);
+        aloud_ops::penalize(&mut rec, logits, &buffers);
+        aloud_ops::sample(&mut rec, &buffers);
+        assert!(matches!(rec.commands[1].op, Op::Sample));
+        (rec, vec![at, buffers.result, buffers.counts])
+    }
+}
+
+/// Step, result and counts after sampling must be the oracle's exactly.
+fn check_sampling(name: &str, case: &Sampling, executors: &mut [(String, aloud_gpu::GpuExecutor)]) {
+    let expected = run(&mut CpuExecutor::new(), case, 1);
+    for (adapter, executor) in executors {
+        let got = run(executor, case, 1);
+        for (what, (got, expected)) in ["step", "result", "counts"].iter().zip(got.iter().zip(&expected)) {
+            let words = |b: &[u8]| bytemuck::cast_slice::<u8, u32>(b).to_vec();
+            assert_eq!(words(got), words(expected), "{name}: {what} on {adapter}");
+        }
+    }
+}
+
+#[test]
+fn sampling() {
+    let mut executors = executors();
+    let mut numbers = Numbers::new(5);
+    for (i, v) in [10u32, 257, 1000, 4099].into_iter().enumerate() {
+        // Steps of 1/8 make ties, and keep sums exact enough that no cut depends on rounding.
+        let logits: Vec<f32> = (0..v).map(|_| (numbers.unit() * 60.0).floor() as f32 / 8.0).collect();
+        let counts: Vec<u32> = (0..v).map(|_| [0, 0, 1, 3, 1 << 31][numbers.bits() as usize % 5]).collect();
+        for round in 0..8u32 {
+            let odd = round % 2 == 1;
+            let mut state = SamplerState {
+                temperature: [0.0, 0.6, 1.0, 1.5][round as usize % 4],
+                top_k: [0, 5, 40, 0][(round / 2) as usize],
+                top_p: [0.95, 1.0, 0.5, 0.9][(round / 2) as usize],
+                min_p: if round == 7 { 0.05 } else { 0.0 },
+                repetition_penalty: if odd { 1.3 } else { 1.0 },
+                presence_penalty: if round == 6 { 0.7 } else { 0.0 },
+                frequency_penalty: if round == 5 { 0.2 } else { 0.0 },
+                seed: round * 7919 + 13,
+                n_vocab: v - 2,
+                n_stop: 3,
+                max_tokens: 40 + round,
+                think_open: 1,
+                think_close: 2,
+                think_budget: 20,
+                ..SamplerState::default()
+            };
+            state.stop_ids[..3].copy_from_slice(&[0, 3, 4]);
+            let step = Step { pos: 17, n_tokens: 1 + u32::from(odd), n_generated: 16 + round, thinking: round % 3 / 2 };
+            let case = Sampling { logits: logits.clone(), counts: counts.clone(), state, step };
+            check_sampling(&format!("V {v}, case {i}, round {round}"), &case, &mut executors);
+        }
+        let state = SamplerState { n_vocab: v, ..SamplerState::default() };
+        let ended = Sampling { logits: logits.clone(), counts, state, step: step(9, 0) };
+        check_sampling("after the end nothing moves", &ended, &mut executors);
+    }
+}
+
+#[test]
+fn nothing_runs_after_the_end() {
+    // With no rows left every kernel returns: the output keeps its zeros.
+    let case = Matmul { dtype: DType::Q4_0, t_max: 1, t: 0, n: 9, k: 64, bias: true };
+    for (adapter, executor) in &mut executors() {
+        let got = run(executor, &case, 1);
+        assert!(got[0].iter().all(|&b| b == 0), "{adapter} wrote after the end");
+    }
+}
