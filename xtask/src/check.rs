@@ -10,7 +10,7 @@ pub fn check() -> Result<()> {
     run::run("Formatting", run::cargo().args(["fmt", "--all", "--check"]))?;
     run::run(
         "Structure: imports, file sizes, leftovers, changelog",
-        run::cargo().args(["test", "-p", "aloud-tests", "--test", "tidy"]),
+        run::cargo().args(["test", "-p", "aloud-tests", "--test", "tidy", "--", "--show-output"]),
     )?;
     run::run(
         "Lints on the host",
