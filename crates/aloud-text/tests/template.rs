@@ -57,7 +57,6 @@ fn deepseek_opens_the_thought() {
     let auto = RenderOptions::default();
     for (name, auto_tail, template_tail) in [
         ("r1-distill-qwen-gguf", "<｜Assistant｜><think>\n", "<｜Assistant｜>"),
-        ("r1-distill-qwen-32b", "<｜Assistant｜><think>\n", "<｜Assistant｜><think>\n"),
         ("r1-distill-llama-8b", "<｜Assistant｜><think>\n", "<｜Assistant｜><think>\n"),
     ] {
         let template = template(name);
@@ -67,6 +66,20 @@ fn deepseek_opens_the_thought() {
         let rendered = template.render(&user("Hi"), &as_template()).unwrap();
         assert_eq!(rendered.opens_thought, template_tail.contains("<think>"), "{name}");
         assert!(rendered.text.ends_with(template_tail), "{name}");
+    }
+}
+
+#[test]
+fn thinking_can_be_switched() {
+    let thinking = |name: &str, on: Option<bool>| {
+        let options = RenderOptions { enable_thinking: on, ..RenderOptions::default() };
+        let rendered = template(name).render(&user("Hi"), &options).unwrap();
+        (rendered.opens_thought, rendered.text.ends_with("</think>"))
+    };
+    for name in ["r1-distill-qwen-32b", "deepseek-v3.1"] {
+        assert_eq!(thinking(name, Some(true)), (true, false), "{name}");
+        assert_eq!(thinking(name, Some(false)), (false, true), "{name}");
+        assert_eq!(thinking(name, None), (false, true), "{name}");
     }
 }
 
@@ -94,7 +107,7 @@ fn no_thought_where_no_reply_begins() {
 
 #[test]
 fn earlier_thoughts_are_dropped() {
-    for name in ["r1-distill-qwen-gguf", "r1-distill-qwen-32b", "r1-distill-llama-8b"] {
+    for name in ["r1-distill-qwen-gguf", "r1-distill-llama-8b"] {
         let mut messages = user("1+1?");
         messages.push(Message::new(Role::Assistant, "<think>\nadd\n</think>\n\n2"));
         messages.extend(user("2+2?"));
@@ -202,6 +215,8 @@ const HOSTILE: &[&str] = &[
     "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}",
     "{% set ns = namespace() %}{% set ns.x = [ns] %}{{ ns|tojson }}",
     "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns ~ '' }}",
+    "{% set ns = namespace() %}{% for i in range(60) %}{% set ns.x = dict(a=ns.x, b=ns.x) %}{% endfor %}{{ ns.x ~ '' }}",
+    "{% macro m(n, i) %}{% if i %}{{ m(namespace(a=n, b=n), i - 1) }}{% else %}{{ n ~ '' }}{% endif %}{% endmacro %}{{ m(namespace(), 60) }}",
 ];
 
 #[test]

@@ -26,8 +26,7 @@ from pathlib import Path
 
 import transformers
 from gguf import GGUFReader
-from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import BPE
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 HERE = Path(__file__).parent
@@ -159,6 +158,9 @@ def gguf_ids(name, path):
     nfc = header["pre"] != "smollm"
     if nfc:  # Qwen2Tokenizer normalises, but from_pretrained loses that for a GGUF.
         backend.normalizer = normalizers.NFC()
+    else:  # The published tokenizer.json cuts digits first; from_pretrained loses that for a GGUF.
+        steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
     # From a GGUF, `transformers` numbers some added tokens anew: cut them out by the file's ids.
     plain = Tokenizer.from_str(json.dumps(json.loads(backend.to_str()) | {"added_tokens": []}))
     specials = special_patterns(tokens, types)
@@ -183,8 +185,10 @@ def v3_ids(path):
     size = max(tokens) + 1
     names = [tokens.get(i, f"[PAD{i}]") for i in range(size)]
     kinds = [types.get(i, 5) for i in range(size)]
-    user_only = Tokenizer.from_str(json.dumps(file | {"added_tokens": [a for a in file["added_tokens"] if types[a["id"]] == 4]}))
-    cases = [[t, user_only.encode(t, add_special_tokens=False).ids, source.encode(t, add_special_tokens=False).ids] for t in texts()]
+    plain = Tokenizer.from_str(json.dumps(file | {"added_tokens": []}))
+    user = [s for s in special_patterns(names, kinds) if s[2] == 4]
+    encode = lambda gap: plain.encode(gap, add_special_tokens=False).ids
+    cases = [[t, cut_and_encode(encode, user, t), source.encode(t, add_special_tokens=False).ids] for t in texts()]
     merges = [m if isinstance(m, str) else " ".join(m) for m in file["model"]["merges"]]
     header = {"pre": "deepseek-v3", "vocab_size": size, "bos": 0, "eos": 1, "pad": 2, "add_bos": True}
     part = reachable(names, kinds, merges, cases, False)

@@ -62,6 +62,10 @@ impl Budget {
         if depth > MAX_DEPTH {
             return self.take(u64::MAX);
         }
+        if is_namespace(value) {
+            let reason = "a namespace can be neither printed nor stored in another value";
+            return Err(Error::new(ErrorKind::InvalidOperation, reason));
+        }
         let len = value.len().unwrap_or(0) as u64;
         match value.kind() {
             ValueKind::String => self.take(VALUE_BYTES + value.as_str().map_or(0, str::len) as u64),
@@ -82,6 +86,12 @@ impl Budget {
             _ => self.take(VALUE_BYTES),
         }
     }
+}
+
+/// The only values that can change, and so could come to contain themselves.
+fn is_namespace(value: &Value) -> bool {
+    let object = value.as_object();
+    object.is_some_and(|object| object.type_name().ends_with("Namespace"))
 }
 
 /// A template with every value-making expression wrapped.
@@ -195,17 +205,26 @@ impl Walk<'_> {
         }
     }
 
-    /// The parser's place of `a, b` in `{% set x = a, b %}` begins at `b`; it begins after `=`.
+    /// What is stored in a namespace is wrapped too: it must not be a namespace. The parser's
+    /// place of `a, b` in `{% set x = a, b %}` begins at `b`; it begins after `=`.
     fn set(&mut self, target: &Expr<'_>, expr: &Expr<'_>) {
-        let Expr::Tuple(node) = expr else {
-            return self.expr(expr);
+        let in_namespace = !matches!(target, Expr::Var(_));
+        let is_bare_tuple = match expr {
+            Expr::Tuple(node) => node.items.first().is_some_and(|a| start(expr) >= end(a)),
+            _ => false,
         };
-        let is_bare = node.items.first().is_some_and(|a| start(expr) >= end(a));
-        match self.source[end(target)..].find('=').filter(|_| is_bare) {
-            Some(at) => self.wraps.push((end(target) + at + 1, end(expr))),
-            None => self.wrap(expr),
+        let rest = &self.source[end(target)..];
+        if let Some(at) = rest.find('=').filter(|_| in_namespace || is_bare_tuple) {
+            let tail = &self.source[end(expr)..];
+            let closing = |c: char| c == ')' || c.is_whitespace();
+            let closed = tail.len() - tail.trim_start_matches(closing).len();
+            let range = (end(target) + at + 1, end(expr) + closed);
+            self.wraps.push(range);
         }
-        self.exprs(&node.items);
+        match expr {
+            Expr::Tuple(node) if is_bare_tuple => self.exprs(&node.items),
+            _ => self.expr(expr),
+        }
     }
 
     fn expr(&mut self, expr: &Expr<'_>) {
@@ -319,7 +338,14 @@ mod tests {
     fn a_bare_tuple_stays_one_value() {
         let source = "{% set x, y = (a + b), c %}";
         let charged = charged(source, SyntaxConfig::default()).unwrap();
-        assert_eq!(charged.source.replace(CHARGE, "C"), "{% set x, y =C(( (C((a + b))), c)) %}");
+        assert_eq!(charged.source.replace(CHARGE, "C"), "{% set x, y =C(( (C((a + b))), c ))%}");
+    }
+
+    #[test]
+    fn what_a_namespace_stores_is_wrapped() {
+        let source = "{%- set ns.x = (a|trim) -%}{% set y = (a|trim) %}";
+        let charged = charged(source, SyntaxConfig::default()).unwrap();
+        assert_eq!(charged.source.replace(CHARGE, "C"), "{%- set ns.x =C(( (a|trim) ))-%}{% set y = (a|trim) %}");
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(super) fn environment<'a>(trace: &Arc<Trace>, now: Option<i64>) -> Environme
 fn print(budget: &Budget, out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
     let value = budget.charge(value.clone())?;
     match value.kind() {
+        ValueKind::Undefined => Ok(()),
         ValueKind::None => out.write_str("None").map_err(Error::from),
         ValueKind::Bool if value.is_true() => out.write_str("True").map_err(Error::from),
         ValueKind::Bool => out.write_str("False").map_err(Error::from),
@@ -71,12 +72,29 @@ fn add_functions(env: &mut Environment<'_>, trace: &Arc<Trace>, now: Option<i64>
         })
     });
     env.remove_global("debug");
-    let range = Value::from_function(functions::range);
-    let shared = Arc::clone(trace);
-    env.add_function("range", move |state: &mut State, args: Rest<Value>| {
-        shared.budget.take(ITEM_BYTES)?;
-        range.call(state, &args)
-    });
+    for (name, function) in [
+        ("range", Value::from_function(functions::range)),
+        ("dict", Value::from_function(functions::dict)),
+        ("namespace", Value::from_function(functions::namespace)),
+    ] {
+        let shared = Arc::clone(trace);
+        env.add_function(name, move |state: &mut State, args: Rest<Value>, named: Kwargs| {
+            let args = all_args(args, named);
+            for arg in &args {
+                shared.budget.charge(arg.clone())?;
+            }
+            function.call(state, &args)
+        });
+    }
+}
+
+/// The arguments as a call takes them: those with names are the last one.
+fn all_args(args: Rest<Value>, named: Kwargs) -> Vec<Value> {
+    let mut args = args.0;
+    if named.args().next().is_some() {
+        args.push(Value::from(named));
+    }
+    args
 }
 
 /// The filters that chat templates use, each charged for what it returns. The others of the
@@ -114,7 +132,8 @@ fn add_filters(env: &mut Environment<'_>, trace: &Arc<Trace>) {
     ];
     for (name, filter) in filters {
         let shared = Arc::clone(trace);
-        env.add_filter(name, move |state: &mut State, args: Rest<Value>| {
+        env.add_filter(name, move |state: &mut State, args: Rest<Value>, named: Kwargs| {
+            let args = all_args(args, named);
             if let Some((value, rest)) = args.split_first() {
                 precharge(&shared.budget, name, value, rest)?;
             }

@@ -233,8 +233,9 @@ impl ChatTemplate {
             let role = Value::from(message.role.name());
             Value::from_pairs([("role", role), ("content", Value::from(content.as_ref()))])
         };
+        let messages: Vec<Value> = messages.iter().map(message).collect();
         let mut context = BTreeMap::from([
-            ("messages", messages.iter().map(message).collect::<Value>()),
+            ("messages", Value::from(messages)),
             ("bos_token", Value::from(self.bos.as_str())),
             ("eos_token", Value::from(self.eos.as_str())),
             ("tools", Value::from(())),
@@ -246,7 +247,7 @@ impl ChatTemplate {
             context.insert("enable_thinking", Value::from(enabled));
             context.insert("thinking", Value::from(enabled));
         }
-        context.into_iter().collect()
+        Value::from_pairs(context)
     }
 
     fn finish(&self, mut text: String, options: &RenderOptions) -> RenderedPrompt {

@@ -88,3 +88,83 @@ fn split(regex: &str) -> PreTokenizerWrapper {
     let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
     split.expect("the expressions above are valid").into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+
+    fn pieces(pre: &str, text: &str) -> String {
+        let mut cut = PreTokenizedString::from(text);
+        let pre_tokenizer = Pre::named(pre).unwrap().pre_tokenizer();
+        pre_tokenizer.pre_tokenize(&mut cut).unwrap();
+        let splits = cut.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        let pieces: Vec<&str> = splits.iter().map(|(_, (a, b), _)| &text[*a..*b]).collect();
+        pieces.join("|")
+    }
+
+    /// One row of the table of splits: the text, and its pieces for qwen2, deepseek-v3, llama-bpe and
+    /// deepseek-llm, cut at `|`. Made with the Python package `tokenizers`.
+    const SPLITS: &[[&str; 5]] = &[
+        [
+            "It's 12345 DON'T we'LL",
+            "It|'s| |1|2|3|4|5| DON|'T| we|'LL",
+            "It|'s| |123|45| DON|'T| we|'LL",
+            "It|'s| |123|45| DON|'T| we|'LL",
+            "It|'|s| |12345| DON|'|T| we|'|LL",
+        ],
+        [
+            "café\u{301} ①½ don’t",
+            "café|\u{301}| |①|½| don|’t",
+            "café\u{301}| |①½| don|’|t",
+            "café|\u{301}| |①½| don|’t",
+            "caf|é|\u{301} |①|½| don|’|t",
+        ],
+        ["a  b   c    ", "a| | b|  | c|    ", "a| | b|  | c|    ", "a| | b|  | c|    ", "a| | b|  | c|    "],
+        [
+            "x\n\n  y\t\tz\r\n",
+            "x|\n\n| | y|\t|\tz|\r\n",
+            "x|\n\n| | y|\t|\tz|\r\n",
+            "x|\n\n| | y|\t|\tz|\r\n",
+            "x|\n|\n| | y|\t|\tz|\r|\n",
+        ],
+        [
+            "f(x)=>y[i]+=1;\n",
+            "f|(x|)=>|y|[i|]+=|1|;\n",
+            "f|(x|)=>|y|[i|]+=|1|;\n",
+            "f|(x|)=>|y|[i|]+=|1|;\n",
+            "f|(|x|)=>|y|[|i|]+=|1|;|\n",
+        ],
+        [
+            "你好，世界123 カタカナ",
+            "你好|，世界|1|2|3| カタカナ",
+            "你好|，|世界|123| |カタカナ",
+            "你好|，世界|123| カタカナ",
+            "你好|，|世界|123| |カタカナ",
+        ],
+        ["don’t!!\n\n?", "don|’t|!!\n\n|?", "don|’|t|!!\n\n|?", "don|’t|!!\n\n|?", "don|’|t|!!|\n|\n|?"],
+        [" \n \n a", " \n \n| a", " \n \n| a", " \n \n| a", " |\n| |\n| a"],
+    ];
+
+    #[test]
+    fn splits() {
+        let names = ["qwen2", "deepseek-v3", "llama-bpe", "deepseek-llm"];
+        for [text, expected @ ..] in SPLITS {
+            for (pre, expected) in names.iter().zip(expected) {
+                assert_eq!(pieces(pre, text), *expected, "{pre}: {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn smollm_cuts_digits_one_by_one() {
+        assert_eq!(pieces("smollm", "a 12½  b's"), "a| |1|2|½| | b|'s");
+    }
+
+    #[test]
+    fn every_name_is_known() {
+        for name in PRE_TOKENIZERS {
+            assert!(!pieces(name, "a b").is_empty());
+        }
+    }
+}
