@@ -1,5 +1,7 @@
 //! What can be wrong with a model file, and what to do about it.
 
+use std::fmt;
+
 use crate::DType;
 
 /// A model file that cannot be used, or a read of it that failed.
@@ -219,16 +221,16 @@ pub enum FormatError {
 
 impl FormatError {
     /// A [`FormatError::Read`], for implementors of [`ByteSource`](crate::ByteSource).
-    pub fn read(file: &str, offset: u64, len_bytes: usize, reason: impl std::fmt::Display) -> Self {
+    pub fn read(file: &str, offset: u64, len_bytes: usize, reason: impl fmt::Display) -> Self {
         Self::Read { file: file.to_owned(), offset, len_bytes: len_bytes as u64, reason: reason.to_string() }
     }
 
     /// A [`FormatError::Field`].
     pub(crate) fn field(
         file: &str,
-        field: impl std::fmt::Display,
-        expected: impl std::fmt::Display,
-        found: impl std::fmt::Display,
+        field: impl fmt::Display,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
     ) -> Self {
         Self::Field {
             file: file.to_owned(),
@@ -239,13 +241,23 @@ impl FormatError {
     }
 }
 
-/// A name from a file, quoted, escaped and cut after 64 characters.
-pub(crate) fn quoted(name: &str) -> String {
-    const MAX_CHARS: usize = 64;
-    match name.char_indices().nth(MAX_CHARS) {
-        None => format!("{name:?}"),
-        Some((end, _)) => format!("{:?}...", &name[..end]),
+/// Shows a name from a file quoted, escaped and cut after 64 characters.
+#[derive(Clone, Copy)]
+pub(crate) struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MAX_CHARS: usize = 64;
+        match self.0.char_indices().nth(MAX_CHARS) {
+            None => write!(f, "{:?}", self.0),
+            Some((end, _)) => write!(f, "{:?}...", &self.0[..end]),
+        }
     }
+}
+
+/// [`Quoted`] as a string.
+pub(crate) fn quoted(name: &str) -> String {
+    Quoted(name).to_string()
 }
 
 #[cfg(test)]

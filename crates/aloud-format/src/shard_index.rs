@@ -1,12 +1,13 @@
 //! `model.safetensors.index.json`: which file of a sharded model holds which tensor.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-use crate::error::quoted;
+use crate::error::{Quoted, quoted};
 use crate::{FormatError, TensorInfo};
 
 /// What messages call the index.
@@ -99,10 +100,13 @@ impl<'de> Deserialize<'de> for ShardIndex {
                             number
                         }
                     };
-                    let message = format!("duplicate tensor {}", quoted(&tensor));
-                    if index.weight_map.insert(tensor, number).is_some() {
-                        return Err(de::Error::custom(message));
-                    }
+                    match index.weight_map.entry(tensor) {
+                        Entry::Vacant(entry) => entry.insert(number),
+                        Entry::Occupied(entry) => {
+                            let message = format_args!("duplicate tensor {}", Quoted(entry.key()));
+                            return Err(de::Error::custom(message));
+                        }
+                    };
                 }
                 Ok(index)
             }

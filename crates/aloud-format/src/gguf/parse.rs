@@ -2,7 +2,7 @@
 
 use super::Gguf;
 use super::cursor::{Cursor, Fault};
-use crate::error::quoted;
+use crate::error::{Quoted, quoted};
 use crate::tensor::refuse_duplicates;
 use crate::{DType, FormatError, MetaArray, MetaValue, Metadata, StringArray, TensorInfo};
 
@@ -77,9 +77,9 @@ fn metadata(cursor: &mut Cursor<'_>, n_kv: u64) -> Result<Metadata, Fault> {
         let key = cursor.str(format_args!("metadata key {index}"))?;
         if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| b.is_ascii_graphic()) {
             let expected = format!("1 to {MAX_KEY_BYTES} printable ASCII characters");
-            return cursor.refuse(format_args!("metadata key {index}"), expected, quoted(key));
+            return cursor.refuse(format_args!("metadata key {index}"), expected, Quoted(key));
         }
-        let value_type = cursor.u32(format_args!("type of metadata {}", quoted(key)))?;
+        let value_type = cursor.u32(format_args!("type of metadata {}", Quoted(key)))?;
         let value = match value_type {
             9 => MetaValue::Array(array(cursor, key)?),
             _ => scalar(cursor, key, value_type)?,
@@ -104,14 +104,14 @@ fn value_bytes(value_type: u32) -> Option<u64> {
 
 fn scalar(cursor: &mut Cursor<'_>, key: &str, value_type: u32) -> Result<MetaValue, Fault> {
     if value_type == 8 {
-        let text = cursor.str(format_args!("metadata value {}", quoted(key)))?;
+        let text = cursor.str(format_args!("metadata value {}", Quoted(key)))?;
         return Ok(MetaValue::String(text.to_owned()));
     }
     let Some(n_bytes) = value_bytes(value_type) else {
-        let field = format!("type of metadata {}", quoted(key));
+        let field = format!("type of metadata {}", Quoted(key));
         return cursor.refuse(field, "a type from 0 to 12", value_type);
     };
-    let raw = cursor.take(n_bytes, format_args!("metadata value {}", quoted(key)))?;
+    let raw = cursor.take(n_bytes, format_args!("metadata value {}", Quoted(key)))?;
     // Zero-extended; the casts below take back the bits that were there.
     let mut wide = [0; 8];
     wide[..raw.len()].copy_from_slice(raw);
@@ -126,7 +126,7 @@ fn scalar(cursor: &mut Cursor<'_>, key: &str, value_type: u32) -> Result<MetaVal
         6 => MetaValue::F32(f32::from_bits(bits as u32)),
         7 if bits <= 1 => MetaValue::Bool(bits == 1),
         7 => {
-            return cursor.refuse(format_args!("metadata value {}", quoted(key)), "bool 0 or 1", bits);
+            return cursor.refuse(format_args!("metadata value {}", Quoted(key)), "bool 0 or 1", bits);
         }
         10 => MetaValue::U64(bits),
         11 => MetaValue::I64(bits.cast_signed()),
@@ -135,19 +135,19 @@ fn scalar(cursor: &mut Cursor<'_>, key: &str, value_type: u32) -> Result<MetaVal
 }
 
 fn array(cursor: &mut Cursor<'_>, key: &str) -> Result<MetaArray, Fault> {
-    let elem_type = cursor.u32(format_args!("element type of array {}", quoted(key)))?;
-    let n = cursor.u64(format_args!("length of array {}", quoted(key)))?;
+    let elem_type = cursor.u32(format_args!("element type of array {}", Quoted(key)))?;
+    let n = cursor.u64(format_args!("length of array {}", Quoted(key)))?;
     let Some(elem_bytes) = value_bytes(elem_type) else {
         let expected = "a type from 0 to 12 other than array";
-        return cursor.refuse(format_args!("element type of array {}", quoted(key)), expected, elem_type);
+        return cursor.refuse(format_args!("element type of array {}", Quoted(key)), expected, elem_type);
     };
-    let field = format!("length of array {}", quoted(key));
+    let field = format!("length of array {}", Quoted(key));
     check_count(cursor, &field, n, elem_bytes)?;
     if elem_type == 8 {
         return Ok(MetaArray::String(strings(cursor, key, n)?));
     }
     // The product is at most the length of the file.
-    let raw = cursor.take(n * elem_bytes, format_args!("array {}", quoted(key)))?;
+    let raw = cursor.take(n * elem_bytes, format_args!("array {}", Quoted(key)))?;
     Ok(match elem_type {
         0 => MetaArray::U8(raw.to_vec()),
         1 => MetaArray::I8(raw.iter().map(|&b| b.cast_signed()).collect()),
@@ -159,7 +159,7 @@ fn array(cursor: &mut Cursor<'_>, key: &str) -> Result<MetaArray, Fault> {
         7 => match raw.iter().position(|&b| b > 1) {
             None => MetaArray::Bool(raw.iter().map(|&b| b == 1).collect()),
             Some(at) => {
-                let field = format!("element {at} of array {}", quoted(key));
+                let field = format!("element {at} of array {}", Quoted(key));
                 return cursor.refuse(field, "bool 0 or 1", raw[at]);
             }
         },
@@ -177,15 +177,15 @@ fn numbers<T, const N: usize>(raw: &[u8], from: fn([u8; N]) -> T) -> Vec<T> {
 fn strings(cursor: &mut Cursor<'_>, key: &str, n: u64) -> Result<StringArray, Fault> {
     let start = cursor.position();
     for index in 0..n {
-        let len = cursor.u64(format_args!("length of string {index} of array {}", quoted(key)))?;
-        cursor.take(len, format_args!("string {index} of array {}", quoted(key)))?;
+        let len = cursor.u64(format_args!("length of string {index} of array {}", Quoted(key)))?;
+        cursor.take(len, format_args!("string {index} of array {}", Quoted(key)))?;
     }
     let n_bytes = cursor.position() - start - 8 * n;
     cursor.rewind(start);
     // Both are at most the length of the window by now.
     let mut strings = StringArray::with_capacity(n as usize, n_bytes as usize);
     for index in 0..n {
-        strings.push(cursor.str(format_args!("string {index} of array {}", quoted(key)))?);
+        strings.push(cursor.str(format_args!("string {index} of array {}", Quoted(key)))?);
     }
     Ok(strings)
 }
@@ -213,7 +213,7 @@ fn tensor_table(cursor: &mut Cursor<'_>, n_tensors: u64) -> Result<Vec<TensorInf
 }
 
 fn tensor(cursor: &mut Cursor<'_>, name: &str) -> Result<TensorInfo, Fault> {
-    let quoted_name = quoted(name);
+    let quoted_name = Quoted(name);
     let n_dims = cursor.u32(format_args!("axis count of tensor {quoted_name}"))?;
     if !(1..=MAX_DIMS).contains(&n_dims) {
         let field = format!("axis count of tensor {quoted_name}");
@@ -233,19 +233,19 @@ fn tensor(cursor: &mut Cursor<'_>, name: &str) -> Result<TensorInfo, Fault> {
     let Some(dtype) = DType::from_ggml(type_id) else {
         return Err(FormatError::UnknownType {
             file: cursor.file.to_owned(),
-            tensor: quoted_name,
+            tensor: quoted_name.to_string(),
             found: type_id.to_string(),
             way_out: "the file is damaged, or newer than this program",
         }
         .into());
     };
-    let n_bytes = tensor_bytes(cursor, &quoted_name, dtype, &shape)?;
+    let n_bytes = tensor_bytes(cursor, quoted_name, dtype, &shape)?;
     shape.reverse();
     Ok(TensorInfo { name: name.to_owned(), dtype, shape, file: 0, offset, n_bytes })
 }
 
 /// Length of the data of a tensor with contiguous axis `ne[0]`.
-fn tensor_bytes(cursor: &Cursor<'_>, quoted_name: &str, dtype: DType, ne: &[u64]) -> Result<u64, Fault> {
+fn tensor_bytes(cursor: &Cursor<'_>, quoted_name: Quoted<'_>, dtype: DType, ne: &[u64]) -> Result<u64, Fault> {
     let block_elems = dtype.block_elems();
     if !ne[0].is_multiple_of(block_elems as u64) {
         let field = format!("axis 0 of tensor {quoted_name}");

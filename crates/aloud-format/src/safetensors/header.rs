@@ -1,13 +1,13 @@
 //! The JSON header's grammar, and the checks on the table it holds.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::error::quoted;
+use crate::error::{Quoted, quoted};
 use crate::tensor::refuse_duplicates;
 use crate::{DType, FormatError, TensorInfo};
 
@@ -71,10 +71,13 @@ impl<'de> Deserialize<'de> for FreeForm {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FreeForm, A::Error> {
                 let mut pairs = BTreeMap::new();
                 while let Some((key, value)) = map.next_entry::<String, String>()? {
-                    let message = format_args!("duplicate metadata key {}", quoted(&key)).to_string();
-                    if pairs.insert(key, value).is_some() {
-                        return Err(de::Error::custom(message));
-                    }
+                    match pairs.entry(key) {
+                        btree_map::Entry::Vacant(entry) => entry.insert(value),
+                        btree_map::Entry::Occupied(entry) => {
+                            let message = format_args!("duplicate metadata key {}", Quoted(entry.key()));
+                            return Err(de::Error::custom(message));
+                        }
+                    };
                     if pairs.len() > MAX_METADATA {
                         return Err(de::Error::invalid_length(pairs.len(), &self));
                     }
