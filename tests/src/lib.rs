@@ -40,7 +40,8 @@ impl Numbers {
 
     /// Random blocks of a weight format with sensible scales.
     pub fn blocks(&mut self, dtype: DType, elems: usize) -> Vec<u8> {
-        let mut bytes: Vec<u8> = (0..elems / dtype.block_elems() * dtype.block_bytes()).map(|_| self.bits() as u8).collect();
+        let mut bytes: Vec<u8> =
+            (0..elems / dtype.block_elems() * dtype.block_bytes()).map(|_| self.bits() as u8).collect();
         let halves: &[usize] = match dtype {
             DType::F32 => return self.with_outliers(elems).iter().flat_map(|v| v.to_le_bytes()).collect(),
             DType::F16 => {
@@ -73,7 +74,10 @@ impl Numbers {
 pub fn executors() -> Vec<(String, GpuExecutor)> {
     let summaries = pollster::block_on(adapters());
     if summaries.is_empty() {
-        assert!(std::env::var("ALOUD_GPU").is_ok_and(|v| v == "skip"), "no GPU adapter; ALOUD_GPU=skip skips these tests");
+        assert!(
+            std::env::var("ALOUD_GPU").is_ok_and(|v| v == "skip"),
+            "no GPU adapter; ALOUD_GPU=skip skips these tests"
+        );
         eprintln!("SKIPPED: no GPU adapter, ALOUD_GPU=skip");
     }
     let mut all = Vec::new();
@@ -161,7 +165,10 @@ pub fn check(name: &str, scenario: &impl Scenario, n_kv: u32, tolerance: f64, ex
     for (adapter, executor) in executors {
         for (i, (got, expected)) in run(executor, scenario, n_kv).iter().zip(&expected).enumerate() {
             let error = relative_error(bytemuck::cast_slice(got), bytemuck::cast_slice(expected));
-            assert!(error <= tolerance, "{name}, output {i}, on {adapter}: off by {error:.2e}, allowed {tolerance:.0e}");
+            assert!(
+                error <= tolerance,
+                "{name}, output {i}, on {adapter}: off by {error:.2e}, allowed {tolerance:.0e}"
+            );
         }
     }
 }

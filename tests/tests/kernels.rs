@@ -171,7 +171,14 @@ impl<F: RecordRows> Scenario for Rows<F> {
     }
 }
 
-fn check_rows(name: &str, t_max: u32, step: Step, inputs: &[&[u32]], tolerance: f64, record: impl Fn(&mut Recording, &[Tensor])) {
+fn check_rows(
+    name: &str,
+    t_max: u32,
+    step: Step,
+    inputs: &[&[u32]],
+    tolerance: f64,
+    record: impl Fn(&mut Recording, &[Tensor]),
+) {
     let case = Rows { t_max, step, inputs: inputs.iter().map(|s| s.to_vec()).collect(), record };
     check(name, &case, step.pos + step.n_tokens, tolerance, &mut executors());
 }
@@ -234,7 +241,12 @@ impl Scenario for Attend {
         let n_blocks = self.slots / a.block_tokens;
         let table: Vec<u32> = (0..n_blocks).rev().collect();
         let side = |e: &mut E| e.create_state("cache", self.elem, &[self.slots, width]).expect("fits");
-        let cache = KvCache { k: side(e), v: side(e), block_table: integers(e, &[n_blocks], &table), block_tokens: a.block_tokens };
+        let cache = KvCache {
+            k: side(e),
+            v: side(e),
+            block_table: integers(e, &[n_blocks], &table),
+            block_tokens: a.block_tokens,
+        };
         // Fill what came before the step by the op that fills it in life.
         let before = self.step.pos;
         if before > 0 {

@@ -139,7 +139,8 @@ impl CpuExecutor {
         let values = |i: usize| {
             let t = command.inputs[i];
             let width = t.n_elems() as usize / t.shape()[0] as usize;
-            &floats(input(i))[..if matches!(t.storage, Storage::Scratch(_)) { rows(t) * width } else { t.n_elems() as usize }]
+            &floats(input(i))
+                [..if matches!(t.storage, Storage::Scratch(_)) { rows(t) * width } else { t.n_elems() as usize }]
         };
         let out = command.outputs[0];
         let mut y = vec![0f32; out.n_elems() as usize];

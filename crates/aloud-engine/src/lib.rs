@@ -1,1 +1,16 @@
-//! Token ids in, token ids out: prefill, decode, sampling, KV pages.
+//! Token ids in, token ids out: prefill, decode, sampling and KV pages, on any executor.
+//!
+//! The decode loop stays on the device: the host submits steps ahead and reads the ids late, through a ring; the sampler
+//! writes the next id and position where the next step reads them. Knows nothing of text.
+
+mod engine;
+mod error;
+mod pages;
+mod plans;
+mod sampling;
+
+pub use engine::{Engine, EngineOptions, Event, Finish, Generation, Request};
+pub use error::EngineError;
+pub use pages::Pages;
+pub use plans::PlanSet;
+pub use sampling::{Sampling, Thought};

@@ -136,10 +136,10 @@ impl Gpu {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..wgpu::DeviceDescriptor::default()
         };
-        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| GpuError::DeviceRefused {
-            adapter: summary.name.clone(),
-            reason: e.to_string(),
-        })?;
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|e| GpuError::DeviceRefused { adapter: summary.name.clone(), reason: e.to_string() })?;
         let failure = Arc::new(Mutex::new(None));
         let lost = Arc::clone(&failure);
         device.set_device_lost_callback(move |_, reason| note(&lost, Failure::Lost(reason)));
@@ -196,7 +196,12 @@ impl Gpu {
     pub(crate) fn buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         self.counts.buffers.fetch_add(1, Relaxed);
         let size = size.max(16).next_multiple_of(16);
-        self.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: false,
+        })
     }
 
     pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
@@ -205,7 +210,11 @@ impl Gpu {
     }
 
     /// The pipeline of a kernel with these constants, made on first use.
-    pub(crate) fn pipeline(&mut self, kernel: &'static Kernel, constants: &[(&'static str, f64)]) -> wgpu::ComputePipeline {
+    pub(crate) fn pipeline(
+        &mut self,
+        kernel: &'static Kernel,
+        constants: &[(&'static str, f64)],
+    ) -> wgpu::ComputePipeline {
         let key = (kernel.name, constants.iter().map(|&(name, v)| (name, v.to_bits())).collect());
         if let Some(pipeline) = self.pipelines.get(&key) {
             return pipeline.clone();
@@ -217,7 +226,10 @@ impl Gpu {
             layout: Some(&module.pipeline_layout),
             module: &module.shader,
             entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions { constants, zero_initialize_workgroup_memory: false },
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants,
+                zero_initialize_workgroup_memory: false,
+            },
             cache: None,
         });
         self.pipelines.insert(key, pipeline.clone());
@@ -241,7 +253,8 @@ impl Gpu {
                 resource: wgpu::BindingResource::Buffer(buffer.clone()),
             })
             .collect();
-        let descriptor = wgpu::BindGroupDescriptor { label: Some(label), layout: &module.bind_layout, entries: &entries };
+        let descriptor =
+            wgpu::BindGroupDescriptor { label: Some(label), layout: &module.bind_layout, entries: &entries };
         self.device.create_bind_group(&descriptor)
     }
 
@@ -305,10 +318,8 @@ fn module<'a>(
                 count: None,
             })
             .collect();
-        let bind_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(kernel.name),
-            entries: &entries,
-        });
+        let bind_layout = device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(kernel.name),
             bind_group_layouts: &[Some(&bind_layout)],
@@ -320,14 +331,15 @@ fn module<'a>(
 
 fn shader(device: &wgpu::Device, kernel: &'static Kernel, checked: bool) -> wgpu::ShaderModule {
     let text = if cfg!(target_arch = "wasm32") { kernel.browser_wgsl() } else { kernel.wgsl.to_owned() };
-    let descriptor = wgpu::ShaderModuleDescriptor {
-        label: Some(kernel.name),
-        source: wgpu::ShaderSource::Wgsl(text.into()),
-    };
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(text.into()) };
     if checked {
         return device.create_shader_module(descriptor);
     }
-    #[expect(unsafe_code, reason = "bounds and loop checks cost up to half the speed; ADR 0005 says what replaces them")]
+    #[expect(
+        unsafe_code,
+        reason = "bounds and loop checks cost up to half the speed; ADR 0005 says what replaces them"
+    )]
     // SAFETY: the module is one of our own constants: validated by naga at build time, every index bounded by the shapes
     // that the planner derives the bindings and constants from, every loop by those constants; tests run all kernels with
     // checks on as well and compare.

@@ -45,7 +45,9 @@ impl Memory {
     }
 
     pub fn binding(&self, tensor: Tensor) -> wgpu::BufferBinding<'_> {
-        let Storage::State(id) = tensor.storage else { unreachable!("weights are bound by planes, scratch by the plan") };
+        let Storage::State(id) = tensor.storage else {
+            unreachable!("weights are bound by planes, scratch by the plan")
+        };
         self.states[id as usize].0.as_entire_buffer_binding()
     }
 

@@ -74,7 +74,14 @@ impl GpuPlan {
     }
 }
 
-fn resolve(gpu: &mut Gpu, memory: &Memory, scratch: &Scratch, temps: &[usize], dispatch: &Dispatch, label: &str) -> Ready {
+fn resolve(
+    gpu: &mut Gpu,
+    memory: &Memory,
+    scratch: &Scratch,
+    temps: &[usize],
+    dispatch: &Dispatch,
+    label: &str,
+) -> Ready {
     let bindings: Vec<wgpu::BufferBinding<'_>> = dispatch
         .bindings()
         .into_iter()

@@ -28,7 +28,12 @@ impl Ring {
     }
 
     /// Encodes the copy of a result's buffer behind what the encoder holds.
-    pub fn copy(&mut self, encoder: &mut wgpu::CommandEncoder, from: &wgpu::Buffer, bytes: u64) -> Result<usize, GpuError> {
+    pub fn copy(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        from: &wgpu::Buffer,
+        bytes: u64,
+    ) -> Result<usize, GpuError> {
         let slot = self.free.pop().ok_or(GpuError::RingFull { limit: RING })?;
         encoder.copy_buffer_to_buffer(from, 0, &self.slots[slot], 0, bytes.min(SLOT_BYTES));
         Ok(slot)

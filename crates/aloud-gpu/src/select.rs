@@ -17,11 +17,7 @@ pub enum Bind {
     /// A tensor of the recording.
     Tensor(Tensor),
     /// A plane of a part of a weight.
-    Plane {
-        weight: u32,
-        part: usize,
-        scales: bool,
-    },
+    Plane { weight: u32, part: usize, scales: bool },
     /// Memory that lives during this op only: `Selected::temps[i]`.
     Temp(usize),
 }

@@ -1,1 +1,22 @@
-//! Model configs and weights to a Recording.
+//! Model configs and weights to a [`Recording`](aloud_ops::Recording).
+//!
+//! Knows neither devices nor text. [`Config`] comes from GGUF metadata or from Hugging Face's `config.json`, [`Weights`]
+//! are bound to it with every shape checked, and [`forward`] writes the forward pass down.
+
+mod arch;
+mod config;
+mod error;
+mod forward;
+mod load;
+mod memory;
+mod names;
+mod rope;
+
+pub use arch::Architecture;
+pub use config::{Config, RopeScaling};
+pub use error::ModelError;
+pub use forward::{forward, head};
+pub use load::{Layer, Progress, Weights, load};
+pub use memory::MemoryNeed;
+pub use names::Container;
+pub use rope::rope_table;

@@ -1,0 +1,345 @@
+//! Prefill and decode.
+
+use crate::error::EngineError;
+use crate::pages::Pages;
+use crate::plans::{PlanSet, State, record_logits};
+use crate::sampling::{Sampling, Thought, sampler_state};
+use aloud_model::{Config, Weights};
+use aloud_ops::{Elem, Executor, SampleResult, Step, Tensor};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+/// How the engine is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Tokens of context.
+    pub n_ctx: u32,
+    /// Elements of the KV cache: [`Elem::F16`] or [`Elem::F32`].
+    pub cache: Elem,
+    /// Tokens per cache block.
+    pub block_tokens: u32,
+    /// Sizes of the chunks that prompts are cut into, ascending.
+    pub chunks: Vec<u32>,
+    /// Steps submitted before the first is read.
+    pub run_ahead: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions { n_ctx: 4096, cache: Elem::F16, block_tokens: 32, chunks: vec![32, 128], run_ahead: 4 }
+    }
+}
+
+/// What to generate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The prompt.
+    pub prompt: Vec<u32>,
+    /// Tokens to generate at most; the context ends it in any case.
+    pub max_tokens: u32,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Ids that end the answer.
+    pub stop_ids: Vec<u32>,
+    /// Ids from here on are padding of the embedding.
+    pub n_vocab: u32,
+    /// The thought, for models that have one.
+    pub thought: Option<Thought>,
+}
+
+/// What happens on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// So many tokens of the prompt are computed, out of so many; the first count is what could be reused.
+    Prefill {
+        /// Computed or reused.
+        done: usize,
+        /// Of the prompt.
+        total: usize,
+    },
+    /// A token was drawn.
+    Token(u32),
+}
+
+/// Why generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// A stop id was drawn.
+    Stop,
+    /// `max_tokens`, or the end of the context.
+    Length,
+    /// The listener asked for it.
+    Cancelled,
+}
+
+/// How a generation went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// Why it ended.
+    pub finish: Finish,
+    /// Tokens of the prompt.
+    pub n_prompt: usize,
+    /// Of these, found in the cache.
+    pub n_reused: usize,
+    /// Tokens drawn, a stop id included.
+    pub n_generated: usize,
+}
+
+/// A model on an executor, ready to generate.
+pub struct Engine<E: Executor> {
+    executor: E,
+    config: Config,
+    weights: Weights,
+    state: State,
+    plans: PlanSet<E>,
+    logits: Option<(E::Plan, Tensor)>,
+    pages: Pages,
+    options: EngineOptions,
+}
+
+impl<E: Executor> Engine<E> {
+    /// Creates the cache and compiles all plans: nothing compiles later.
+    ///
+    /// # Errors
+    /// If the context is impossible, or the executor cannot hold cache or activations.
+    pub fn new(mut executor: E, config: Config, weights: Weights, options: EngineOptions) -> Result<Self, EngineError> {
+        let n_ctx = options.n_ctx;
+        if n_ctx < 2 || n_ctx > config.max_position_embeddings {
+            let expected = format!("2 to {}, which the model was made for", config.max_position_embeddings);
+            return Err(EngineError::Context { n_ctx, expected });
+        }
+        let n_blocks = n_ctx.div_ceil(options.block_tokens);
+        let chunks: Vec<u32> = options.chunks.iter().copied().filter(|&c| c > 1).collect();
+        let max_chunk = chunks.iter().copied().max().expect("prompts are computed in chunks of more than one token");
+        let state = State::create(&mut executor, &config, n_blocks, options.block_tokens, options.cache, max_chunk)
+            .map_err(EngineError::executor)?;
+        let plans = PlanSet::compile(&mut executor, &config, &weights, &state, &chunks)?;
+        let pages = Pages::new(n_blocks as usize, options.block_tokens as usize);
+        Ok(Engine { executor, config, weights, state, plans, logits: None, pages, options })
+    }
+
+    /// The executor.
+    pub fn executor(&self) -> &E {
+        &self.executor
+    }
+
+    /// The model's numbers.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Tokens of context.
+    pub fn n_ctx(&self) -> u32 {
+        self.options.n_ctx
+    }
+
+    /// The compiled recordings.
+    pub fn plans(&self) -> &PlanSet<E> {
+        &self.plans
+    }
+
+    /// Forgets all cached tokens.
+    pub fn clear_cache(&mut self) {
+        self.pages =
+            Pages::new(self.pages.capacity() / self.options.block_tokens as usize, self.options.block_tokens as usize);
+    }
+
+    fn check_prompt(&self, prompt: &[u32]) -> Result<(), EngineError> {
+        if prompt.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        if prompt.len() >= self.options.n_ctx as usize {
+            return Err(EngineError::PromptTooLong { n_prompt: prompt.len(), n_ctx: self.options.n_ctx });
+        }
+        let n_vocab = self.config.vocab_size;
+        match prompt.iter().find(|&&id| id >= n_vocab) {
+            Some(&id) => Err(EngineError::TokenId { id, n_vocab }),
+            None => Ok(()),
+        }
+    }
+
+    /// Generates until a stop id, `max_tokens`, the end of the context, or until `on_event` breaks.
+    ///
+    /// # Errors
+    /// If the request is impossible or the device fails.
+    pub async fn generate(
+        &mut self,
+        request: &Request,
+        mut on_event: impl FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Generation, EngineError> {
+        self.check_prompt(&request.prompt)?;
+        let n_prompt = request.prompt.len();
+        let max_tokens = request.max_tokens.min(self.options.n_ctx - n_prompt as u32).max(1);
+        let n_vocab = request.n_vocab.min(self.config.vocab_size);
+        let sampler = sampler_state(&request.sampling, &request.stop_ids, request.thought, n_vocab, max_tokens)?;
+        self.executor.write_state(self.state.sampler.sampler, 0, bytemuck::bytes_of(&sampler));
+        self.write_counts(&request.prompt);
+        let n_reused = self.begin(&request.prompt);
+        let mut ending = Generation { finish: Finish::Cancelled, n_prompt, n_reused, n_generated: 0 };
+        let thinking = u32::from(request.thought.is_some_and(|t| t.open_at_start));
+        let Some(first) = self.prefill(&request.prompt, n_reused, thinking, &mut on_event).await? else {
+            return Ok(ending);
+        };
+        self.decode(first, max_tokens, &mut ending, &mut on_event).await?;
+        Ok(ending)
+    }
+
+    /// Marks the prompt's tokens for the repetition penalty and forgets those of the last answer.
+    fn write_counts(&mut self, prompt: &[u32]) {
+        let mut counts = vec![0u32; self.config.vocab_size as usize];
+        for &id in prompt {
+            counts[id as usize] = 1 << 31;
+        }
+        self.executor.write_state(self.state.sampler.counts, 0, bytemuck::cast_slice(&counts));
+    }
+
+    /// Finds what of the prompt is in the cache, and writes the block table for it.
+    fn begin(&mut self, prompt: &[u32]) -> usize {
+        let reused = self.pages.begin(prompt);
+        self.executor.write_state(self.state.block_table, 0, bytemuck::cast_slice(&self.pages.table()));
+        reused
+    }
+
+    /// Makes room in the cache for `n_tokens` tokens of the sequence.
+    fn reserve(&mut self, n_tokens: usize) {
+        let added = self.pages.reserve(n_tokens).expect("the cache holds a whole context");
+        for (place, block) in added {
+            self.executor.write_state(self.state.block_table, place as u64 * 4, bytemuck::bytes_of(&block));
+        }
+    }
+
+    /// Computes the prompt from `done` on, chunk by chunk, and draws the first token. `None` if the listener broke.
+    async fn prefill(
+        &mut self,
+        prompt: &[u32],
+        mut done: usize,
+        thinking: u32,
+        on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Option<E::Ticket>, EngineError> {
+        let total = prompt.len();
+        self.reserve(total);
+        let mut under_way: VecDeque<(usize, E::Ticket)> = VecDeque::new();
+        loop {
+            if on_event(Event::Prefill { done, total }).is_break() {
+                self.drain(under_way).await?;
+                return Ok(None);
+            }
+            let rest = &prompt[self.pages.n_tokens()..];
+            let (size, last) = self.plans.chunk_for(rest.len());
+            let rows = &rest[..size.min(rest.len())];
+            let step =
+                Step { pos: self.pages.n_tokens() as u32, n_tokens: rows.len() as u32, n_generated: 0, thinking };
+            self.executor.write_state(self.state.step, 0, bytemuck::bytes_of(&step));
+            self.executor.write_state(self.state.sampler.tokens, 0, bytemuck::cast_slice(rows));
+            let n_kv = step.pos + step.n_tokens;
+            let report = Some(if last { self.state.sampler.result } else { self.state.step });
+            let plan = self.plans.chunk(size, last);
+            let ticket = self.executor.submit(plan, n_kv, report).map_err(EngineError::executor)?;
+            let ticket = ticket.expect("a result was asked for");
+            self.pages.append(rows);
+            if last {
+                self.drain(under_way).await?;
+                return Ok(Some(ticket));
+            }
+            under_way.push_back((n_kv as usize, ticket));
+            // One chunk runs while the next is prepared; more would only delay a cancellation.
+            if under_way.len() > 1 {
+                let (computed, ticket) = under_way.pop_front().expect("there are two");
+                self.executor.read_ticket(ticket, &mut [0; 16]).await.map_err(EngineError::executor)?;
+                done = computed;
+            }
+        }
+    }
+
+    async fn drain(&mut self, tickets: VecDeque<(usize, E::Ticket)>) -> Result<(), EngineError> {
+        for (_, ticket) in tickets {
+            self.executor.read_ticket(ticket, &mut [0; 16]).await.map_err(EngineError::executor)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the first token and goes on, steps ahead of what is read.
+    async fn decode(
+        &mut self,
+        first: E::Ticket,
+        max_tokens: u32,
+        ending: &mut Generation,
+        on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        let depth = self.options.run_ahead.clamp(1, self.executor.max_in_flight());
+        let mut under_way = VecDeque::from([first]);
+        let mut submitted = 1;
+        loop {
+            while submitted < max_tokens && under_way.len() < depth {
+                // Step i takes token i-1 to position n_prompt + i - 1.
+                let n_kv = ending.n_prompt + submitted as usize;
+                self.reserve(n_kv);
+                let plan = &self.plans.decode;
+                let result = Some(self.state.sampler.result);
+                let ticket = self.executor.submit(plan, n_kv as u32, result).map_err(EngineError::executor)?;
+                under_way.push_back(ticket.expect("a result was asked for"));
+                submitted += 1;
+            }
+            let Some(ticket) = under_way.pop_front() else { break };
+            let mut result = SampleResult::default();
+            let out = bytemuck::bytes_of_mut(&mut result);
+            self.executor.read_ticket(ticket, out).await.map_err(EngineError::executor)?;
+            if result.status == SampleResult::AFTER_END {
+                break;
+            }
+            ending.n_generated += 1;
+            let broken = on_event(Event::Token(result.token)).is_break();
+            ending.finish = match result.status {
+                SampleResult::STOPPED => Finish::Stop,
+                SampleResult::LENGTH => Finish::Length,
+                _ if broken => Finish::Cancelled,
+                _ => {
+                    // Some later step, submitted or not, takes this token into the cache.
+                    self.pages.append(&[result.token]);
+                    continue;
+                }
+            };
+            break;
+        }
+        for ticket in under_way {
+            self.executor.read_ticket(ticket, &mut [0; 16]).await.map_err(EngineError::executor)?;
+        }
+        Ok(())
+    }
+
+    /// The logits of every position, row by row: `on_row(position, logits)`. Leaves the cache with these tokens.
+    ///
+    /// # Errors
+    /// If the prompt is impossible or the device fails.
+    pub async fn logits(&mut self, ids: &[u32], mut on_row: impl FnMut(usize, &[f32])) -> Result<(), EngineError> {
+        // No answer follows: a whole context may be looked at.
+        self.check_prompt(&ids[usize::from(ids.len() == self.options.n_ctx as usize)..])?;
+        let chunk = self.plans.prefill[0].0;
+        let vocab = self.config.vocab_size;
+        if self.logits.is_none() {
+            let out =
+                self.executor.create_state("logits", Elem::F32, &[chunk, vocab]).map_err(EngineError::executor)?;
+            let recording = record_logits(&self.config, &self.weights, &self.state, chunk, out);
+            let plan = self.executor.compile(&recording).map_err(EngineError::executor)?;
+            self.logits = Some((plan, out));
+        }
+        self.clear_cache();
+        self.begin(ids);
+        self.reserve(ids.len());
+        for (i, rows) in ids.chunks(chunk as usize).enumerate() {
+            let pos = i as u32 * chunk;
+            let step = Step { pos, n_tokens: rows.len() as u32, ..Step::default() };
+            self.executor.write_state(self.state.step, 0, bytemuck::bytes_of(&step));
+            self.executor.write_state(self.state.sampler.tokens, 0, bytemuck::cast_slice(rows));
+            let (plan, out) = self.logits.as_ref().expect("was made above");
+            self.executor.submit(plan, pos + step.n_tokens, None).map_err(EngineError::executor)?;
+            let bytes = self.executor.read_state(*out).await.map_err(EngineError::executor)?;
+            self.pages.append(rows);
+            for (r, row) in bytes.chunks_exact(vocab as usize * 4).take(rows.len()).enumerate() {
+                let floats: Vec<f32> = row.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+                on_row(pos as usize + r, &floats);
+            }
+        }
+        Ok(())
+    }
+}
