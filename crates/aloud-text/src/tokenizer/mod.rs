@@ -32,7 +32,8 @@ pub enum Special {
 /// Text is cut at added tokens first (the leftmost longest match): user-defined ones such as
 /// `<think>` always, control tokens only with [`Special::Parse`]. What lies between is normalised,
 /// pre-tokenized and merged by the `tokenizers` crate. Bytes that a vocabulary lacks are dropped,
-/// as `transformers` and llama.cpp do.
+/// as `transformers` and llama.cpp do. Behind a run of about a million white-space characters the
+/// regular expressions give up, and the run may be cut otherwise than elsewhere; no text is lost.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
