@@ -1,0 +1,135 @@
+//! All of a model but its weights.
+
+use crate::error::Error;
+use crate::files::{HuggingFaceFiles, ModelFiles};
+use aloud_format::{ByteSource, Gguf, Metadata, Safetensors, TensorSet};
+use aloud_model::Config;
+use aloud_text::{ChatTemplate, GgufTokenizer, Tokenizer};
+
+/// All of a model but its weights: numbers, tensor table, tokenizer, template.
+#[derive(Debug)]
+pub struct Header {
+    /// The model's numbers.
+    pub config: Config,
+    /// Where each tensor lies.
+    pub tensors: TensorSet,
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    /// Messages to a prompt, if the model brings a template.
+    pub template: Option<ChatTemplate>,
+    /// The template's source.
+    pub template_source: Option<String>,
+}
+
+impl Header {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If a file is hostile, or not a model that is supported.
+    pub async fn read<S: ByteSource>(files: &ModelFiles<S>) -> Result<Header, Error> {
+        match files {
+            ModelFiles::Gguf(parts) => {
+                let gguf = match parts.as_slice() {
+                    [whole] => Gguf::open(whole).await?,
+                    parts => Gguf::open_split(parts).await?,
+                };
+                Header::of_gguf(gguf)
+            }
+            ModelFiles::HuggingFace(folder) => Header::of_folder(folder).await,
+        }
+    }
+
+    /// From an opened GGUF file.
+    ///
+    /// # Errors
+    /// If it is not a model that is supported.
+    pub fn of_gguf(gguf: Gguf) -> Result<Header, Error> {
+        let tokenizer = gguf_tokenizer(&gguf.metadata)?;
+        let template_source = gguf.metadata.opt_str("tokenizer.chat_template")?.map(str::to_owned);
+        let metadata = gguf.metadata;
+        let tensors = TensorSet::from(gguf.tensors);
+        let config = Config::from_gguf(&metadata, &tensors)?;
+        Header { config, tensors, tokenizer, template: None, template_source }.with_template()
+    }
+
+    async fn of_folder<S: ByteSource>(folder: &HuggingFaceFiles<S>) -> Result<Header, Error> {
+        let config = Config::from_json(&folder.config)?;
+        let safetensors = match (&folder.index, folder.weights.as_slice()) {
+            (Some(index), files) => {
+                let by_reference: Vec<(String, &S)> = files.iter().map(|(n, s)| (n.clone(), s)).collect();
+                Safetensors::open_sharded(index, &by_reference).await?
+            }
+            (None, [(_, single)]) => Safetensors::open(single).await?,
+            (None, files) => {
+                return Err(Error::Path {
+                    path: folder.name.clone(),
+                    expected: "one safetensors file, or several with model.safetensors.index.json",
+                    found: format!("{} files without an index", files.len()),
+                });
+            }
+        };
+        let tokenizer = Tokenizer::from_json(&folder.tokenizer, folder.tokenizer_config.as_deref())?;
+        let template_source = match &folder.chat_template {
+            Some(source) => Some(source.clone()),
+            None => folder.tokenizer_config.as_deref().and_then(template_of_config),
+        };
+        let tensors = TensorSet::from(safetensors);
+        Header { config, tensors, tokenizer, template: None, template_source }.with_template()
+    }
+
+    fn with_template(mut self) -> Result<Header, Error> {
+        if let Some(source) = &self.template_source {
+            self.template = Some(ChatTemplate::for_tokenizer(source, &self.tokenizer)?);
+        }
+        Ok(self)
+    }
+
+    /// Whether this is a DeepSeek-R1 model or distill: its template speaks DeepSeek's format and knows thoughts.
+    #[must_use]
+    pub fn is_r1(&self) -> bool {
+        let knows = |text| self.template_source.as_ref().is_some_and(|s| s.contains(text));
+        knows("<｜Assistant｜>") && knows("</think>")
+    }
+
+    /// Ids of `<think>` and `</think>`, if the vocabulary has them as tokens.
+    #[must_use]
+    pub fn think_ids(&self) -> Option<(u32, u32)> {
+        Some((self.tokenizer.id("<think>")?, self.tokenizer.id("</think>")?))
+    }
+}
+
+fn template_of_config(json: &[u8]) -> Option<String> {
+    let config: serde_json::Value = serde_json::from_slice(json).ok()?;
+    match &config["chat_template"] {
+        serde_json::Value::String(source) => Some(source.clone()),
+        // Several by name: the default one.
+        serde_json::Value::Array(named) => {
+            let default = named.iter().find(|t| t["name"] == "default")?;
+            default["template"].as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+fn gguf_tokenizer(metadata: &Metadata) -> Result<Tokenizer, Error> {
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let strings = |name: &str| Ok::<_, Error>(metadata.str_array(&key(name))?.iter().collect::<Vec<&str>>());
+    let id = |name: &str| metadata.opt_u32(&key(&format!("{name}_token_id")));
+    let flag = |name: &str| metadata.opt_bool(&key(name));
+    Ok(Tokenizer::from_gguf(&GgufTokenizer {
+        model: metadata.str(&key("model"))?,
+        pre: metadata.opt_str(&key("pre"))?.unwrap_or("default"),
+        tokens: strings("tokens")?,
+        token_types: metadata.opt_i32_array(&key("token_type"))?.map(<[i32]>::to_vec).unwrap_or_default(),
+        merges: strings("merges")?,
+        bos: id("bos")?,
+        eos: id("eos")?,
+        eot: id("eot")?,
+        eom: id("eom")?,
+        pad: id("padding")?,
+        unk: id("unknown")?,
+        add_bos: flag("add_bos_token")?,
+        add_eos: flag("add_eos_token")?,
+        add_space_prefix: flag("add_space_prefix")?,
+    })?)
+}

@@ -1,0 +1,263 @@
+//! A loaded model.
+
+use crate::chat::{ChatEvent, ChatOptions, Ending, Listener};
+use crate::error::Error;
+use crate::files::ModelFiles;
+use crate::header::Header;
+use aloud_engine::{Engine, EngineOptions, Event, Request, Sampling, Thought};
+use aloud_format::ByteSource;
+use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, PlanFigures};
+use aloud_model::{MemoryNeed, Progress, load};
+use aloud_ops::{Elem, Executor};
+use aloud_text::Message;
+use std::ops::ControlFlow;
+use web_time::Instant;
+
+/// The context if none is asked for, unless the model was made for less.
+const DEFAULT_CTX: u32 = 4096;
+
+/// How a model is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Which adapter.
+    pub device: Choice,
+    /// How it is opened.
+    pub gpu: GpuOptions,
+    /// Tokens of context; by default 4096, or fewer if the model was made for fewer.
+    pub n_ctx: Option<u32>,
+    /// Elements of the KV cache: [`Elem::F16`], or [`Elem::F32`] for checking.
+    pub cache: Elem,
+    /// Bytes of memory that there are for the model, if known: a larger one is refused before it is loaded.
+    pub available_bytes: Option<u64>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions {
+            device: Choice::Best,
+            gpu: GpuOptions::default(),
+            n_ctx: None,
+            cache: Elem::F16,
+            available_bytes: None,
+        }
+    }
+}
+
+/// Bytes on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resident {
+    /// Weights, cache and tables.
+    pub held_bytes: u64,
+    /// Activations of all plans.
+    pub activation_bytes: u64,
+}
+
+/// A measured run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bench {
+    /// From the start to the first token.
+    pub prefill_ms: f64,
+    /// From the first token to the last.
+    pub decode_ms: f64,
+}
+
+/// A model on a device, ready to talk.
+pub struct Model {
+    header: Header,
+    engine: Engine<GpuExecutor>,
+    name: String,
+}
+
+impl Model {
+    /// Loads a model: reads the header, opens the device, copies the weights in slices, compiles every pipeline.
+    ///
+    /// # Errors
+    /// If a file is hostile or unsupported, there is no device, or the model does not fit it.
+    pub async fn load<S: ByteSource>(
+        files: ModelFiles<S>,
+        options: &LoadOptions,
+        on_progress: impl FnMut(Progress),
+    ) -> Result<Model, Error> {
+        let header = Header::read(&files).await?;
+        let n_ctx = options.n_ctx.unwrap_or(DEFAULT_CTX.min(header.config.max_position_embeddings));
+        let need = MemoryNeed::of(&header.config, &header.tensors, n_ctx, options.cache)?;
+        check_memory(files.name(), need, options.available_bytes)?;
+        let gpu = Gpu::open(&options.device, options.gpu).await?;
+        check_context(need, n_ctx, &gpu)?;
+        let mut executor = GpuExecutor::new(gpu);
+        let name = files.name().to_owned();
+        let sources: Vec<S> = match files {
+            ModelFiles::Gguf(parts) => parts,
+            ModelFiles::HuggingFace(folder) => folder.weights.into_iter().map(|(_, source)| source).collect(),
+        };
+        let weights = load(&mut executor, &header.config, &header.tensors, &sources, n_ctx, on_progress).await?;
+        let options = EngineOptions { n_ctx, cache: options.cache, ..EngineOptions::default() };
+        let engine = Engine::new(executor, header.config.clone(), weights, options)?;
+        Ok(Model { header, engine, name })
+    }
+
+    /// All but the weights.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What it was loaded from.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        self.engine.executor().gpu()
+    }
+
+    /// Tokens of context.
+    #[must_use]
+    pub fn n_ctx(&self) -> u32 {
+        self.engine.n_ctx()
+    }
+
+    /// Bytes on the device.
+    #[must_use]
+    pub fn resident(&self) -> Resident {
+        let (held_bytes, activation_bytes) = self.engine.executor().resident_bytes();
+        Resident { held_bytes, activation_bytes }
+    }
+
+    /// Forgets what earlier prompts left in the cache.
+    pub fn clear_cache(&mut self) {
+        self.engine.clear_cache();
+    }
+
+    /// What one decoded token costs with `n_kv` tokens cached.
+    #[must_use]
+    pub fn decode_figures(&self, n_kv: u32) -> PlanFigures {
+        self.engine.plans().decode.figures(1, n_kv)
+    }
+
+    /// The sampling that the model's makers recommend; greedy if they recommend none.
+    #[must_use]
+    pub fn recommended_sampling(&self) -> Sampling {
+        if self.header.is_r1() { Sampling::r1() } else { Sampling::default() }
+    }
+
+    /// The ids of a conversation, and whether they end inside a thought. A model without template continues the text of the
+    /// messages.
+    ///
+    /// # Errors
+    /// If the template fails or refuses the messages.
+    pub fn render(&self, messages: &[Message], options: &ChatOptions) -> Result<(Vec<u32>, bool), Error> {
+        let tokenizer = &self.header.tokenizer;
+        match &self.header.template {
+            Some(template) => {
+                let prompt = template.render(messages, &options.render)?;
+                Ok((tokenizer.encode_prompt(&prompt), prompt.opens_thought))
+            }
+            None => {
+                let text: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
+                let mut ids = tokenizer.encode(&text.join("\n"), aloud_text::Special::AsText)?;
+                ids.splice(0..0, tokenizer.bos().filter(|_| tokenizer.adds_bos()));
+                Ok((ids, false))
+            }
+        }
+    }
+
+    /// Answers a conversation. What it has in common with the last one is not computed again. `on_event` may break, which
+    /// ends the answer at the next token.
+    ///
+    /// # Errors
+    /// If the conversation does not fit the context, or the device fails.
+    pub async fn chat(
+        &mut self,
+        messages: &[Message],
+        options: &ChatOptions,
+        on_event: impl FnMut(ChatEvent) -> ControlFlow<()>,
+    ) -> Result<Ending, Error> {
+        let (prompt, opens_thought) = self.render(messages, options)?;
+        let tokenizer = &self.header.tokenizer;
+        let think = self.header.think_ids();
+        let request = Request {
+            prompt,
+            max_tokens: options.max_tokens.unwrap_or(u32::MAX),
+            sampling: options.sampling.unwrap_or(self.recommended_sampling()),
+            stop_ids: tokenizer.stop_ids().to_vec(),
+            n_vocab: tokenizer.vocab_size() as u32,
+            thought: think.map(|(open, close)| Thought {
+                open,
+                close,
+                budget: options.think_budget,
+                open_at_start: opens_thought,
+            }),
+        };
+        let close = think.map(|(_, close)| close);
+        let mut listener = Listener::new(tokenizer, opens_thought, close, options.stop.clone(), on_event);
+        let generation = self.engine.generate(&request, |event| listener.event(event)).await?;
+        Ok(listener.finish(generation))
+    }
+
+    /// The logits of every position: `on_row(position, logits)`.
+    ///
+    /// # Errors
+    /// If the ids do not fit the context, or the device fails.
+    pub async fn logits(&mut self, ids: &[u32], on_row: impl FnMut(usize, &[f32])) -> Result<(), Error> {
+        Ok(self.engine.logits(ids, on_row).await?)
+    }
+
+    /// Computes `prompt` from nothing and generates `n_generate` tokens greedily, without end tokens.
+    ///
+    /// # Errors
+    /// If this does not fit the context, or the device fails.
+    pub async fn bench(&mut self, prompt: &[u32], n_generate: u32) -> Result<Bench, Error> {
+        self.engine.clear_cache();
+        let request = Request {
+            prompt: prompt.to_vec(),
+            max_tokens: n_generate.max(1),
+            sampling: Sampling::default(),
+            stop_ids: Vec::new(),
+            n_vocab: u32::MAX,
+            thought: None,
+        };
+        let started = Instant::now();
+        let (mut first, mut last) = (None, started);
+        self.engine
+            .generate(&request, |event| {
+                if let Event::Token(_) = event {
+                    last = Instant::now();
+                    first.get_or_insert(last);
+                }
+                ControlFlow::Continue(())
+            })
+            .await?;
+        let first = first.unwrap_or(last);
+        let ms = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e3;
+        Ok(Bench { prefill_ms: ms(started, first), decode_ms: ms(first, last) })
+    }
+}
+
+fn check_memory(model: &str, need: MemoryNeed, available: Option<u64>) -> Result<(), Error> {
+    let need_bytes = need.weight_bytes + need.kv_bytes;
+    match available {
+        Some(found_bytes) if need_bytes > found_bytes => Err(Error::TooLarge {
+            model: model.to_owned(),
+            need_bytes,
+            weight_bytes: need.weight_bytes,
+            kv_bytes: need.kv_bytes,
+            found_bytes,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn check_context(need: MemoryNeed, n_ctx: u32, gpu: &Gpu) -> Result<(), Error> {
+    let limit_bytes = gpu.caps.max_binding_bytes;
+    if need.kv_binding_bytes <= limit_bytes {
+        return Ok(());
+    }
+    let per_token = need.kv_binding_bytes / u64::from(n_ctx);
+    let fits = limit_bytes / per_token;
+    let adapter = gpu.adapter.name.clone();
+    Err(Error::ContextTooLarge { n_ctx, need_bytes: need.kv_binding_bytes, limit_bytes, fits, adapter })
+}
