@@ -1,5 +1,8 @@
 //! What cross-crate tests share: adapters, deterministic numbers, and running a recording on two executors.
 
+pub mod places;
+pub mod tiny;
+
 use aloud_cpu::CpuExecutor;
 use aloud_format::DType;
 use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
