@@ -295,6 +295,7 @@ impl<E: Executor> Engine<E> {
                 _ if broken => Finish::Cancelled,
                 _ => {
                     // Some later step, submitted or not, takes this token into the cache.
+                    self.reserve(self.pages.n_tokens() + 1);
                     self.pages.append(&[result.token]);
                     continue;
                 }
