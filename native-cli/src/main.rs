@@ -1,2 +1,30 @@
 //! The `aloud` command.
-fn main() {}
+
+mod args;
+mod commands;
+mod failure;
+mod interrupt;
+mod npy;
+mod open;
+mod print;
+mod text;
+
+use args::Command;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = args::parse();
+    let talk = cli.talk;
+    let done = interrupt::listen().and_then(|()| match cli.command {
+        Command::Ask(args) => commands::ask::run(args, talk),
+        Command::Chat(args) => commands::chat::run(args, talk),
+        Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Devices(args) => commands::devices::run(&args),
+        Command::Bench(args) => commands::bench::run(&args, talk),
+        Command::Logits(args) => commands::logits::run(args, talk),
+        Command::Tokenize(args) => commands::tokenize::run(args),
+        Command::Perplexity(args) => commands::perplexity::run(&args, talk),
+        Command::Completions(args) => commands::completions::run(&args),
+    });
+    failure::exit_code(done)
+}

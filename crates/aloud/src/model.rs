@@ -4,7 +4,7 @@ use crate::chat::{ChatEvent, ChatOptions, Ending, Listener};
 use crate::error::Error;
 use crate::files::ModelFiles;
 use crate::header::Header;
-use aloud_engine::{Engine, EngineOptions, Event, Request, Sampling, Thought};
+use aloud_engine::{Engine, EngineError, EngineOptions, Event, Request, Sampling, Thought};
 use aloud_format::ByteSource;
 use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, PlanFigures};
 use aloud_model::{MemoryNeed, Progress, load};
@@ -27,7 +27,8 @@ pub struct LoadOptions {
     pub n_ctx: Option<u32>,
     /// Elements of the KV cache: [`Elem::F16`], or [`Elem::F32`] for checking.
     pub cache: Elem,
-    /// Bytes of memory that there are for the model, if known: a larger one is refused before it is loaded.
+    /// Bytes of main memory that there are for the model, if known: on an adapter that lives in main memory, a model that
+    /// needs more is refused before it is loaded.
     pub available_bytes: Option<u64>,
 }
 
@@ -81,8 +82,10 @@ impl Model {
         let header = Header::read(&files).await?;
         let n_ctx = options.n_ctx.unwrap_or(DEFAULT_CTX.min(header.config.max_position_embeddings));
         let need = MemoryNeed::of(&header.config, &header.tensors, n_ctx, options.cache)?;
-        check_memory(files.name(), need, options.available_bytes)?;
+        check_trained(n_ctx, header.config.max_position_embeddings)?;
         let gpu = Gpu::open(&options.device, options.gpu).await?;
+        let shares_memory = matches!(gpu.adapter.kind, "CPU" | "integrated GPU");
+        check_memory(files.name(), need, options.available_bytes.filter(|_| shares_memory))?;
         check_context(need, n_ctx, &gpu)?;
         let mut executor = GpuExecutor::new(gpu);
         let name = files.name().to_owned();
@@ -212,6 +215,15 @@ impl Model {
     /// If this does not fit the context, or the device fails.
     pub async fn bench(&mut self, prompt: &[u32], n_generate: u32) -> Result<Bench, Error> {
         self.engine.clear_cache();
+        self.bench_cached(prompt, n_generate).await
+    }
+
+    /// As [`bench`](Self::bench), but what an earlier run left of `prompt` in the cache is not computed again: for measuring
+    /// decoding alone behind a long prompt.
+    ///
+    /// # Errors
+    /// As [`bench`](Self::bench).
+    pub async fn bench_cached(&mut self, prompt: &[u32], n_generate: u32) -> Result<Bench, Error> {
         let request = Request {
             prompt: prompt.to_vec(),
             max_tokens: n_generate.max(1),
@@ -235,6 +247,15 @@ impl Model {
         let ms = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e3;
         Ok(Bench { prefill_ms: ms(started, first), decode_ms: ms(first, last) })
     }
+}
+
+/// Before a byte of the weights is read.
+fn check_trained(n_ctx: u32, trained: u32) -> Result<(), Error> {
+    if (2..=trained).contains(&n_ctx) {
+        return Ok(());
+    }
+    let expected = format!("2 to {trained}, which the model was made for");
+    Err(EngineError::Context { n_ctx, expected }.into())
 }
 
 fn check_memory(model: &str, need: MemoryNeed, available: Option<u64>) -> Result<(), Error> {

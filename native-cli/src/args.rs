@@ -1,0 +1,509 @@
+//! What can be typed: commands and flags, without any effect.
+
+use aloud::{ChatOptions, Choice, Elem, GpuOptions, LoadOptions, RenderOptions, Sampling, ThinkMode};
+use clap::builder::BoolishValueParser;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  aloud ask -m model.gguf \"Why is the sky blue?\"
+  git diff | aloud ask -m model.gguf \"Review this change:\"
+  aloud chat -m model.gguf -c 8192 --temp 0.7
+  ALOUD_MODEL=model.gguf aloud bench
+
+Every flag can be given in the environment too, under the name that its help shows; the flag wins.
+The answer goes to stdout, everything else to stderr.
+
+Exit codes: 0 done, 1 other failures, 2 usage, 3 model too large or prompt too long, 4 file or format, 5 device,
+130 stopped by Ctrl-C.";
+
+/// Runs language models of the DeepSeek-R1 family and their relatives on your GPU.
+#[derive(Debug, Parser)]
+#[command(name = "aloud", version, max_term_width = 100, after_help = EXAMPLES, subcommand_required = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much is said.
+    #[command(flatten)]
+    pub talk: Talk,
+}
+
+/// Parses the command line; prints help or a usage error and exits where that is all there is to do.
+pub fn parse() -> Cli {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
+}
+
+/// The definition, without the values of environment variables in the help: a key or path there is nobody's business.
+pub fn command() -> clap::Command {
+    let hide = |c: clap::Command| c.mut_args(|a| a.hide_env_values(true));
+    hide(Cli::command()).mut_subcommands(hide)
+}
+
+/// One variant per command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer one question, from the argument, stdin or both
+    Ask(AskArgs),
+    /// Hold a conversation
+    Chat(ChatArgs),
+    /// Show a model file's metadata, tensors, formats and memory need
+    Inspect(InspectArgs),
+    /// List the GPU adapters found
+    Devices(DevicesArgs),
+    /// Measure tokens per second and the time to the first token
+    Bench(BenchArgs),
+    /// Write the logits of given tokens, to compare engines
+    Logits(LogitsArgs),
+    /// Show the token ids of a text
+    Tokenize(TokenizeArgs),
+    /// Measure how well a model predicts a text
+    Perplexity(PerplexityArgs),
+    /// Print the completion script of a shell
+    Completions(CompletionsArgs),
+}
+
+/// How much is said on stderr.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Talk {
+    /// Say more on stderr: device, memory, sampling, seed
+    #[arg(short, long, global = true, env = "ALOUD_VERBOSE", value_parser = BoolishValueParser::new(), conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Say nothing on stderr but errors: no progress, thoughts or statistics
+    #[arg(short, long, global = true, env = "ALOUD_QUIET", value_parser = BoolishValueParser::new())]
+    pub quiet: bool,
+}
+
+/// Which model, and where it runs.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Model: a GGUF file (any part of a split one), or a folder with config.json and safetensors
+    #[arg(short, long, env = "ALOUD_MODEL", value_name = "FILE|DIR")]
+    pub model: Option<PathBuf>,
+    /// Context in tokens: prompt and answer together [default: 4096, or less if the model was made for less]
+    #[arg(short, long, env = "ALOUD_CTX_SIZE", value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..))]
+    pub ctx_size: Option<u32>,
+    /// Adapter: its number in `aloud devices`, or a part of its name [default: the likely fastest]
+    #[arg(long, env = "ALOUD_DEVICE", value_name = "NUMBER|NAME")]
+    pub device: Option<String>,
+    /// Numbers in the KV cache; f32 takes twice the memory and is for checking
+    #[arg(long, env = "ALOUD_CACHE_TYPE", value_name = "TYPE", default_value = "f16")]
+    pub cache_type: CacheType,
+    /// Use the kernels without subgroup operations even where the adapter has them, for checking
+    #[arg(long, env = "ALOUD_NO_SUBGROUPS", value_parser = BoolishValueParser::new())]
+    pub no_subgroups: bool,
+}
+
+/// Numbers in the KV cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CacheType {
+    /// 16 bits.
+    F16,
+    /// 32 bits.
+    F32,
+}
+
+impl CacheType {
+    /// The library's name.
+    pub fn elem(self) -> Elem {
+        match self {
+            CacheType::F16 => Elem::F16,
+            CacheType::F32 => Elem::F32,
+        }
+    }
+}
+
+impl ModelArgs {
+    /// The library's options, without what the machine has.
+    pub fn load_options(&self) -> LoadOptions {
+        LoadOptions {
+            device: self.device.clone().map_or(Choice::Best, Choice::Named),
+            gpu: GpuOptions { subgroups: !self.no_subgroups, ..GpuOptions::default() },
+            n_ctx: self.ctx_size,
+            cache: self.cache_type.elem(),
+            available_bytes: None,
+        }
+    }
+}
+
+/// How tokens are drawn. What is not given is as the model's makers recommend: for R1 temperature 0.6 and top-p 0.95.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// Tokens to generate at most, thought included [default: until the model ends or the context is full]
+    #[arg(short = 'n', long, visible_alias = "n-predict", env = "ALOUD_PREDICT", value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub predict: Option<u32>,
+    /// Temperature; 0 always takes the likeliest token [default: 0.6 for R1 models, else 0]
+    #[arg(long, visible_alias = "temperature", env = "ALOUD_TEMP", value_parser = zero_or_more)]
+    pub temp: Option<f32>,
+    /// Keep the likeliest tokens that reach this probability together [default: 0.95 for R1 models, else 1: off]
+    #[arg(long, env = "ALOUD_TOP_P", value_name = "P", value_parser = share_above_zero)]
+    pub top_p: Option<f32>,
+    /// Keep the k likeliest tokens [default: 0: off]
+    #[arg(long, env = "ALOUD_TOP_K", value_name = "K")]
+    pub top_k: Option<u32>,
+    /// Drop tokens less likely than this fraction of the likeliest [default: 0: off]
+    #[arg(long, env = "ALOUD_MIN_P", value_name = "P", value_parser = share)]
+    pub min_p: Option<f32>,
+    /// Factor against tokens of prompt and answer [default: 1: off]
+    #[arg(long, visible_alias = "repetition-penalty", env = "ALOUD_REPEAT_PENALTY", value_name = "X", value_parser = above_zero)]
+    pub repeat_penalty: Option<f32>,
+    /// Subtracted from the logit of a token that the answer has [default: 0: off]
+    #[arg(long, env = "ALOUD_PRESENCE_PENALTY", value_name = "X", allow_negative_numbers = true, value_parser = number)]
+    pub presence_penalty: Option<f32>,
+    /// Subtracted from the logit of a token per time that the answer has it [default: 0: off]
+    #[arg(long, env = "ALOUD_FREQUENCY_PENALTY", value_name = "X", allow_negative_numbers = true, value_parser = number)]
+    pub frequency_penalty: Option<f32>,
+    /// Seed of the draws: the same seed gives the same answer on the same device [default: random, -v shows it]
+    #[arg(long, env = "ALOUD_SEED")]
+    pub seed: Option<u32>,
+    /// End the answer where this text comes; may be repeated
+    #[arg(long, env = "ALOUD_STOP", value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+impl SamplingArgs {
+    /// What is given, over what is recommended.
+    pub fn over(&self, recommended: Sampling, random_seed: u32) -> Sampling {
+        Sampling {
+            temperature: self.temp.unwrap_or(recommended.temperature),
+            top_k: self.top_k.unwrap_or(recommended.top_k),
+            top_p: self.top_p.unwrap_or(recommended.top_p),
+            min_p: self.min_p.unwrap_or(recommended.min_p),
+            repetition_penalty: self.repeat_penalty.unwrap_or(recommended.repetition_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(recommended.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(recommended.frequency_penalty),
+            seed: self.seed.unwrap_or(random_seed),
+        }
+    }
+}
+
+/// What is said to the model beside the question, and what becomes of its thought.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Conversation")]
+pub struct TalkArgs {
+    /// System prompt [default: what the model's template brings; DeepSeek recommends none for R1]
+    #[arg(long, env = "ALOUD_SYSTEM", value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Do not show the thought of a reasoning model
+    #[arg(long, env = "ALOUD_HIDE_THINKING", value_parser = BoolishValueParser::new())]
+    pub hide_thinking: bool,
+    /// Close the thought after so many tokens [default: no limit]
+    #[arg(long, env = "ALOUD_THINK_BUDGET", value_name = "TOKENS")]
+    pub think_budget: Option<u32>,
+    /// Whether the model is made to think first
+    #[arg(long, env = "ALOUD_THINKING", value_name = "WHEN", default_value = "auto")]
+    pub thinking: Thinking,
+}
+
+/// Whether the prompt opens a thought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Thinking {
+    /// Open the thought of DeepSeek-R1 models, as DeepSeek recommends; others as their template does
+    Auto,
+    /// Ask the template not to think; for models that can be asked, such as Qwen3
+    Off,
+    /// Leave the prompt exactly as the template makes it
+    Template,
+}
+
+impl TalkArgs {
+    /// The library's options.
+    pub fn chat_options(&self, sampling: &SamplingArgs) -> ChatOptions {
+        ChatOptions {
+            sampling: None,
+            max_tokens: sampling.predict,
+            think_budget: self.think_budget,
+            stop: sampling.stop.clone(),
+            render: RenderOptions {
+                enable_thinking: (self.thinking == Thinking::Off).then_some(false),
+                think: if self.thinking == Thinking::Template { ThinkMode::AsTemplate } else { ThinkMode::Auto },
+                ..RenderOptions::default()
+            },
+        }
+    }
+}
+
+/// `aloud ask`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  aloud ask -m model.gguf \"Why is the sky blue?\"
+  aloud ask -m model.gguf < question.txt
+  cat report.md | aloud ask -m model.gguf -c 8192 \"Summarise this:\"
+  aloud ask -m r1.gguf --think-budget 500 --seed 1 \"Is 1001 prime?\"
+  aloud ask -m model.gguf --json \"Hi\" | jq -r 'select(.type == \"answer\").text'
+
+With --json each line is {\"type\":\"reasoning\"|\"answer\",\"text\":...}, and the last one
+{\"type\":\"done\",\"finish_reason\":...,\"usage\":{...},\"timings\":{...}}.")]
+pub struct AskArgs {
+    /// The question; stdin, if it is no terminal, is appended [default: stdin]
+    pub question: Option<String>,
+    /// Write one JSON object per line
+    #[arg(long, env = "ALOUD_JSON", value_parser = BoolishValueParser::new())]
+    pub json: bool,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// `aloud chat`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+In the conversation:
+  /reset   forget it and start anew
+  /help    list these commands
+  /exit    leave; so do Ctrl-D, and Ctrl-C twice
+  Ctrl-C   stop the answer; what was said stays in the conversation
+
+Examples:
+  aloud chat -m model.gguf
+  aloud chat -m r1.gguf --hide-thinking --history ~/.aloud_history")]
+pub struct ChatArgs {
+    /// Keep what was typed in this file [default: forgotten at the end]
+    #[arg(long, env = "ALOUD_HISTORY", value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// `aloud inspect`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Only the header is read: the file may still be downloading, or cut after it.
+
+Examples:
+  aloud inspect model.gguf
+  aloud inspect --tensors model.gguf
+  aloud inspect --json model.gguf | jq .memory")]
+pub struct InspectArgs {
+    /// Model: a GGUF file (any part of a split one), or a folder with config.json and safetensors
+    #[arg(env = "ALOUD_MODEL", value_name = "FILE|DIR")]
+    pub model: Option<PathBuf>,
+    /// List every tensor, not the first of each kind
+    #[arg(long, env = "ALOUD_TENSORS", value_parser = BoolishValueParser::new())]
+    pub tensors: bool,
+    /// Numbers in the KV cache, for the memory need
+    #[arg(long, env = "ALOUD_CACHE_TYPE", value_name = "TYPE", default_value = "f16")]
+    pub cache_type: CacheType,
+    /// Write one JSON object
+    #[arg(long, env = "ALOUD_JSON", value_parser = BoolishValueParser::new())]
+    pub json: bool,
+}
+
+/// `aloud devices`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  aloud devices
+  aloud ask -m model.gguf --device 1 \"Hi\"
+  aloud ask -m model.gguf --device radeon \"Hi\"")]
+pub struct DevicesArgs {
+    /// Write one JSON object
+    #[arg(long, env = "ALOUD_JSON", value_parser = BoolishValueParser::new())]
+    pub json: bool,
+}
+
+/// `aloud bench`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+pp is the prompt, computed from an empty cache; its time is that to the first token. tg is one token after another,
+behind --depth tokens that are cached before. One run of each warms up and does not count.
+
+Examples:
+  aloud bench -m model.gguf
+  aloud bench -m model.gguf -p 128,512 -n 0
+  aloud bench -m model.gguf -p 0 -n 32 --depth 50,1000 -r 3 --json")]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Prompt sizes in tokens, separated by commas; 0 for none
+    #[arg(
+        short = 'p',
+        long,
+        env = "ALOUD_PROMPT",
+        value_name = "TOKENS",
+        value_delimiter = ',',
+        default_value = "512"
+    )]
+    pub prompt: Vec<u32>,
+    /// Tokens to generate, separated by commas; 0 for none
+    #[arg(
+        short = 'n',
+        long = "generate",
+        short_alias = 'g',
+        visible_alias = "predict",
+        env = "ALOUD_GENERATE",
+        value_name = "TOKENS",
+        value_delimiter = ',',
+        default_value = "128"
+    )]
+    pub generate: Vec<u32>,
+    /// Tokens cached before generating, separated by commas
+    #[arg(short = 'd', long, env = "ALOUD_DEPTH", value_name = "TOKENS", value_delimiter = ',', default_value = "1")]
+    pub depth: Vec<u32>,
+    /// Runs that count
+    #[arg(short, long, env = "ALOUD_REPETITIONS", value_name = "RUNS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
+    pub repetitions: u32,
+    /// Write one JSON object
+    #[arg(long, env = "ALOUD_JSON", value_parser = BoolishValueParser::new())]
+    pub json: bool,
+}
+
+/// `aloud logits`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+stdout gets {\"ids\":[...],\"logits\":[...]}, with one list per position under --all. A text is cut as by
+`aloud tokenize`: no special token is added.
+
+Examples:
+  aloud logits -m model.gguf --ids 1,2,3
+  aloud logits -m model.gguf --all --cache-type f32 -o logits.npy \"The sky is\"")]
+pub struct LogitsArgs {
+    /// The text [default: stdin]
+    #[arg(conflicts_with = "ids")]
+    pub text: Option<String>,
+    /// Token ids, separated by commas, in place of a text
+    #[arg(long, env = "ALOUD_IDS", value_name = "IDS", value_delimiter = ',')]
+    pub ids: Option<Vec<u32>>,
+    /// Text that reads like a control token becomes one
+    #[arg(long, env = "ALOUD_SPECIAL", value_parser = BoolishValueParser::new())]
+    pub special: bool,
+    /// Every position, not the last alone
+    #[arg(long, env = "ALOUD_ALL", value_parser = BoolishValueParser::new())]
+    pub all: bool,
+    /// Write float32 in NumPy's format to this file: [V], or [T, V] with --all
+    #[arg(short, long, env = "ALOUD_OUTPUT", value_name = "FILE.npy")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// `aloud tokenize`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+No special token is added, and text that reads like one stays text. The pieces joined are the text: where a character
+takes several tokens, the last one has it.
+
+Examples:
+  aloud tokenize -m model.gguf \"Hello, world\"
+  aloud tokenize -m model.gguf --json < text.txt
+  aloud tokenize -m model.gguf --special \"<|im_end|>\"")]
+pub struct TokenizeArgs {
+    /// The text [default: stdin]
+    pub text: Option<String>,
+    /// Model: only its header is read
+    #[arg(short, long, env = "ALOUD_MODEL", value_name = "FILE|DIR")]
+    pub model: Option<PathBuf>,
+    /// Text that reads like a control token becomes one
+    #[arg(long, env = "ALOUD_SPECIAL", value_parser = BoolishValueParser::new())]
+    pub special: bool,
+    /// Write {"ids":[...],"pieces":[...]}
+    #[arg(long, env = "ALOUD_JSON", value_parser = BoolishValueParser::new())]
+    pub json: bool,
+}
+
+/// `aloud perplexity`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The text is cut into chunks of the context; in each the second half is predicted, so that every prediction has at least
+half a context before it. The error is the standard error of the mean.
+
+Examples:
+  aloud perplexity -m model.gguf text.txt
+  aloud perplexity -m model.gguf -c 1024 --chunks 8 text.txt")]
+pub struct PerplexityArgs {
+    /// The text
+    pub file: PathBuf,
+    /// Only the first chunks [default: all]
+    #[arg(long, env = "ALOUD_CHUNKS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub chunks: Option<u32>,
+    /// Write one JSON object
+    #[arg(long, env = "ALOUD_JSON", value_parser = BoolishValueParser::new())]
+    pub json: bool,
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// `aloud completions`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  aloud completions bash > ~/.local/share/bash-completion/completions/aloud
+  aloud completions zsh > \"${fpath[1]}/_aloud\"
+  aloud completions fish > ~/.config/fish/completions/aloud.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+fn number(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|v: &f32| v.is_finite()).ok_or_else(|| "expected a number".to_owned())
+}
+
+fn checked(text: &str, fine: impl Fn(f32) -> bool, expected: &str) -> Result<f32, String> {
+    number(text).ok().filter(|&v| fine(v)).ok_or_else(|| format!("expected {expected}"))
+}
+
+fn zero_or_more(text: &str) -> Result<f32, String> {
+    checked(text, |v| v >= 0.0, "0 or more")
+}
+
+fn above_zero(text: &str) -> Result<f32, String> {
+    checked(text, |v| v > 0.0, "more than 0")
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    checked(text, |v| (0.0..=1.0).contains(&v), "0 to 1")
+}
+
+fn share_above_zero(text: &str) -> Result<f32, String> {
+    checked(text, |v| v > 0.0 && v <= 1.0, "more than 0, at most 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        for sub in command().get_subcommands() {
+            for arg in sub.get_arguments().filter(|a| a.get_long().is_some()) {
+                let env = arg.get_env().and_then(|e| e.to_str()).unwrap_or_default();
+                assert!(env.starts_with("ALOUD_"), "{} --{}", sub.get_name(), arg.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn flags_override_single_fields() {
+        let cli = Cli::try_parse_from(["aloud", "ask", "-m", "x", "--temp", "0.2", "--seed", "7", "hi"]).unwrap();
+        let Command::Ask(args) = cli.command else { panic!("ask") };
+        let got = args.sampling.over(Sampling::r1(), 3);
+        assert_eq!(got, Sampling { temperature: 0.2, seed: 7, ..Sampling::r1() });
+    }
+
+    #[test]
+    fn impossible_values_are_usage_errors() {
+        for flags in [["--temp", "-1"], ["--top-p", "0"], ["--min-p", "2"], ["-c", "1"], ["-n", "0"], ["--temp", "NaN"]]
+        {
+            let error = Cli::try_parse_from(["aloud", "ask", flags[0], flags[1], "hi"]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{flags:?}");
+        }
+    }
+}

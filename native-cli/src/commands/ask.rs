@@ -1,0 +1,67 @@
+//! `aloud ask`: one question, one answer.
+
+use crate::args::{AskArgs, SamplingArgs, Talk, TalkArgs};
+use crate::failure::{Interrupted, Usage};
+use crate::print::{Show, answer};
+use crate::{open, text};
+use aloud::{ChatOptions, FinishReason, Message, Model, Role};
+use anyhow::Result;
+use std::hash::{BuildHasher, RandomState};
+use std::io::IsTerminal;
+
+/// Runs it.
+pub fn run(args: AskArgs, talk: Talk) -> Result<()> {
+    open::path(args.model.model.as_ref())?;
+    let question = question(args.question)?;
+    let mut model = open::model(&args.model, &args.model.load_options(), talk)?;
+    let options = chat_options(&model, &args.talk, &args.sampling, talk);
+    let mut messages = system(&args.talk);
+    messages.push(Message::new(Role::User, question));
+    let show = Show { json: args.json, hide_thinking: args.talk.hide_thinking, talk };
+    let reply = answer(&mut model, &messages, &options, show)?;
+    match reply.ending.finish_reason {
+        FinishReason::Cancelled => Err(Interrupted.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The argument, and what is piped in behind it.
+fn question(argument: Option<String>) -> Result<String> {
+    let piped = match &argument {
+        Some(_) if std::io::stdin().is_terminal() => String::new(),
+        Some(_) => text::stdin()?,
+        None => text::argument_or_stdin(None, "question")?,
+    };
+    let parts = [argument.unwrap_or_default(), piped];
+    let parts: Vec<&str> = parts.iter().map(|p| p.trim_end()).filter(|p| !p.is_empty()).collect();
+    if parts.is_empty() {
+        return Err(Usage("the question is empty: give one as argument or on stdin".into()).into());
+    }
+    Ok(parts.join("\n\n"))
+}
+
+/// The system message, if one was given.
+pub fn system(args: &TalkArgs) -> Vec<Message> {
+    args.system.iter().map(|text| Message::new(Role::System, text)).collect()
+}
+
+/// The flags over what the model's makers recommend.
+pub fn chat_options(model: &Model, talk_args: &TalkArgs, sampling: &SamplingArgs, talk: Talk) -> ChatOptions {
+    // Keys of hash maps are the one source of randomness in the standard library.
+    let random_seed = RandomState::new().hash_one(0) as u32;
+    let drawn = sampling.over(model.recommended_sampling(), random_seed);
+    if talk.verbose {
+        eprintln!(
+            "sampling: temperature {}, top-p {}, top-k {}, min-p {}, penalties {} {} {}, seed {}",
+            drawn.temperature,
+            drawn.top_p,
+            drawn.top_k,
+            drawn.min_p,
+            drawn.repetition_penalty,
+            drawn.presence_penalty,
+            drawn.frequency_penalty,
+            drawn.seed
+        );
+    }
+    ChatOptions { sampling: Some(drawn), ..talk_args.chat_options(sampling) }
+}

@@ -1,0 +1,244 @@
+//! `aloud bench`: tokens per second, and what a token costs.
+
+use crate::args::{BenchArgs, Talk};
+use crate::commands::devices::as_json;
+use crate::{open, text};
+use aloud::{LoadOptions, Model};
+use anyhow::Result;
+use indicatif::ProgressBar;
+use pollster::block_on;
+use serde::Serialize;
+use serde_json::json;
+use std::io::Write;
+
+/// Runs it.
+pub fn run(args: &BenchArgs, talk: Talk) -> Result<()> {
+    let plan = Plan::new(args);
+    let options = LoadOptions { n_ctx: args.model.ctx_size.or(Some(plan.n_ctx())), ..args.model.load_options() };
+    let mut model = open::model(&args.model, &options, talk)?;
+    let bar = open::bar(talk, "measuring {wide_bar} run {pos}/{len}");
+    bar.set_length(plan.n_runs());
+    let mut prefill = Vec::new();
+    for &n in &plan.prompts {
+        prefill.push(measure_prefill(&mut model, n, plan.repetitions, &bar)?);
+    }
+    let mut decode = Vec::new();
+    for &depth in &plan.depths {
+        for &n in &plan.generate {
+            decode.push(measure_decode(&mut model, depth, n, plan.repetitions, &bar)?);
+        }
+    }
+    bar.finish_and_clear();
+    if args.json { print_json(&model, args, &prefill, &decode) } else { print(&model, args, &prefill, &decode) }
+}
+
+/// What is measured.
+struct Plan {
+    prompts: Vec<u32>,
+    generate: Vec<u32>,
+    depths: Vec<u32>,
+    repetitions: u32,
+}
+
+impl Plan {
+    fn new(args: &BenchArgs) -> Self {
+        let positive = |sizes: &[u32]| sizes.iter().copied().filter(|&n| n > 0).collect();
+        Plan {
+            prompts: positive(&args.prompt),
+            generate: positive(&args.generate),
+            // Generating begins with a token: there is always one.
+            depths: args.depth.iter().map(|&d| d.max(1)).collect(),
+            repetitions: args.repetitions,
+        }
+    }
+
+    /// The smallest context that holds every run.
+    fn n_ctx(&self) -> u32 {
+        let most = |sizes: &[u32]| sizes.iter().copied().max().unwrap_or(0);
+        let decode = most(&self.depths).saturating_add(most(&self.generate));
+        most(&self.prompts).max(decode).saturating_add(2)
+    }
+
+    fn n_runs(&self) -> u64 {
+        let sizes = self.prompts.len() + self.depths.len() * self.generate.len();
+        sizes as u64 * (u64::from(self.repetitions) + 1)
+    }
+}
+
+/// The spread of a measured quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct Spread {
+    mean: f64,
+    sd: f64,
+    min: f64,
+    median: f64,
+    max: f64,
+}
+
+impl Spread {
+    /// Of at least one value; the standard deviation is that of a sample.
+    fn of(values: impl Iterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = values.collect();
+        sorted.sort_by(f64::total_cmp);
+        let n = sorted.len();
+        let mean = sorted.iter().sum::<f64>() / n as f64;
+        let squares: f64 = sorted.iter().map(|v| (v - mean).powi(2)).sum();
+        Spread {
+            mean,
+            sd: if n > 1 { (squares / (n - 1) as f64).sqrt() } else { 0.0 },
+            min: sorted[0],
+            median: (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
+            max: sorted[n - 1],
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Prefill {
+    prompt_tokens: u32,
+    tokens_per_second: Spread,
+    time_to_first_token_ms: Spread,
+}
+
+#[derive(Serialize)]
+struct Decode {
+    cached_tokens: u32,
+    generated_tokens: u32,
+    tokens_per_second: Spread,
+    per_token: Figures,
+}
+
+/// What one decoded token costs, half-way through the run.
+#[derive(Serialize)]
+struct Figures {
+    cached_tokens: u32,
+    dispatches: usize,
+    bytes: u64,
+    weight_bytes: u64,
+    kv_bytes: u64,
+    activation_bytes: u64,
+    flops: u64,
+}
+
+/// Tokens all over the vocabulary, the same in every run.
+fn prompt(model: &Model, n: u32) -> Vec<u32> {
+    let n_vocab = model.header().tokenizer.vocab_size() as u64;
+    (0..u64::from(n)).map(|i| ((i + 1) * 2_654_435_761 % n_vocab) as u32).collect()
+}
+
+fn measure_prefill(model: &mut Model, n: u32, repetitions: u32, bar: &ProgressBar) -> Result<Prefill> {
+    let ids = prompt(model, n);
+    let mut times = Vec::new();
+    for run in 0..=repetitions {
+        let measured = block_on(model.bench(&ids, 1))?;
+        if run > 0 {
+            times.push(measured.prefill_ms);
+        }
+        bar.inc(1);
+    }
+    Ok(Prefill {
+        prompt_tokens: n,
+        tokens_per_second: Spread::of(times.iter().map(|ms| f64::from(n) / ms * 1e3)),
+        time_to_first_token_ms: Spread::of(times.iter().copied()),
+    })
+}
+
+fn measure_decode(model: &mut Model, depth: u32, n: u32, repetitions: u32, bar: &ProgressBar) -> Result<Decode> {
+    let ids = prompt(model, depth);
+    let mut times = Vec::new();
+    for run in 0..=repetitions {
+        // The first token comes from the prompt: n more take n steps.
+        let measured = block_on(model.bench_cached(&ids, n + 1))?;
+        if run > 0 {
+            times.push(measured.decode_ms);
+        }
+        bar.inc(1);
+    }
+    let cached_tokens = depth + n.div_ceil(2);
+    let figures = model.decode_figures(cached_tokens);
+    let cost = figures.cost;
+    Ok(Decode {
+        cached_tokens: depth,
+        generated_tokens: n,
+        tokens_per_second: Spread::of(times.iter().map(|ms| f64::from(n) / ms * 1e3)),
+        per_token: Figures {
+            cached_tokens,
+            dispatches: figures.dispatches,
+            bytes: cost.weight_bytes + cost.kv_bytes + cost.activation_bytes,
+            weight_bytes: cost.weight_bytes,
+            kv_bytes: cost.kv_bytes,
+            activation_bytes: cost.activation_bytes,
+            flops: cost.flops,
+        },
+    })
+}
+
+fn print_json(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[Decode]) -> Result<()> {
+    let (gpu, resident) = (model.gpu(), model.resident());
+    let report = json!({
+        "model": model.name(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "device": as_json(&gpu.adapter),
+        "subgroups": gpu.caps.subgroups,
+        "context_tokens": model.n_ctx(),
+        "resident_bytes": {"held": resident.held_bytes, "activations": resident.activation_bytes},
+        "warm_up_runs": 1,
+        "repetitions": args.repetitions,
+        "prefill": prefill,
+        "decode": decode,
+    });
+    Ok(writeln!(std::io::stdout(), "{report:#}")?)
+}
+
+fn print(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[Decode]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let gpu = model.gpu();
+    let subgroups = if gpu.caps.subgroups { "with subgroups" } else { "without subgroups" };
+    writeln!(out, "{} on {} ({}), {subgroups}", model.name(), gpu.adapter.name, gpu.adapter.driver)?;
+    writeln!(out, "{} runs after one to warm up: mean ± sd (min, median, max)\n", args.repetitions)?;
+    for p in prefill {
+        writeln!(out, "{:<16} {} tokens/s", format!("pp{}", p.prompt_tokens), spread(p.tokens_per_second, 1))?;
+        writeln!(out, "{:<16} {} ms to the first token", "", spread(p.time_to_first_token_ms, 0))?;
+    }
+    for d in decode {
+        let name = format!("tg{} @ {}", d.generated_tokens, d.cached_tokens);
+        writeln!(out, "{name:<16} {} tokens/s", spread(d.tokens_per_second, 2))?;
+        let f = &d.per_token;
+        writeln!(
+            out,
+            "{:<16} per token: {} dispatches, {} (weights {}, cache {}, activations {}), {}FLOP",
+            "",
+            f.dispatches,
+            text::bytes(f.bytes),
+            text::bytes(f.weight_bytes),
+            text::bytes(f.kv_bytes),
+            text::bytes(f.activation_bytes),
+            text::count(f.flops),
+        )?;
+    }
+    Ok(())
+}
+
+fn spread(s: Spread, digits: usize) -> String {
+    let Spread { mean, sd, min, median, max } = s;
+    format!("{mean:.digits$} ± {sd:.digits$} ({min:.digits$}, {median:.digits$}, {max:.digits$})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreads() {
+        let s = Spread::of([4.0, 1.0, 3.0, 2.0].into_iter());
+        assert_eq!((s.mean, s.min, s.median, s.max), (2.5, 1.0, 2.5, 4.0));
+        assert!((s.sd - 1.290_994).abs() < 1e-6);
+        assert_eq!(Spread::of([7.0].into_iter()).sd, 0.0);
+    }
+
+    #[test]
+    fn the_context_holds_every_run() {
+        let plan = Plan { prompts: vec![128, 512], generate: vec![8], depths: vec![1, 1000], repetitions: 3 };
+        assert_eq!((plan.n_ctx(), plan.n_runs()), (1010, 16));
+    }
+}

@@ -1,0 +1,11 @@
+//! What each command does, one file per command.
+
+pub mod ask;
+pub mod bench;
+pub mod chat;
+pub mod completions;
+pub mod devices;
+pub mod inspect;
+pub mod logits;
+pub mod perplexity;
+pub mod tokenize;

@@ -1,0 +1,82 @@
+//! From the flags to a loaded model, or to its header alone.
+
+use crate::args::{ModelArgs, Talk};
+use crate::failure::Usage;
+use aloud::{FileSource, Gguf, Header, LoadOptions, Model, ModelFiles, Progress};
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use pollster::block_on;
+use std::path::{Path, PathBuf};
+
+/// The path that was given.
+pub fn path(model: Option<&PathBuf>) -> Result<&Path> {
+    let missing =
+        || Usage("no model: give a GGUF file or a model folder with `-m FILE`, or set ALOUD_MODEL=FILE".into());
+    Ok(model.ok_or_else(missing)?)
+}
+
+/// Loads the model with a progress bar.
+pub fn model(args: &ModelArgs, options: &LoadOptions, talk: Talk) -> Result<Model> {
+    let path = path(args.model.as_ref())?;
+    let bar = bar(talk, "loading {wide_bar} {bytes}/{total_bytes}");
+    let options = LoadOptions { available_bytes: available_bytes(), ..options.clone() };
+    let files = ModelFiles::open(path)?;
+    let loaded = block_on(Model::load(files, &options, |Progress { loaded_bytes, total_bytes }| {
+        bar.set_length(total_bytes);
+        bar.set_position(loaded_bytes);
+        if loaded_bytes == total_bytes {
+            bar.set_style(style("compiling kernels"));
+            bar.tick();
+        }
+    }));
+    bar.finish_and_clear();
+    let model = loaded?;
+    if talk.verbose {
+        describe(&model);
+    }
+    Ok(model)
+}
+
+fn describe(model: &Model) {
+    let (adapter, resident) = (&model.gpu().adapter, model.resident());
+    let subgroups = if model.gpu().caps.subgroups { "with subgroups" } else { "without subgroups" };
+    eprintln!("device: {} ({}, {}), {subgroups}", adapter.name, adapter.kind, adapter.backend);
+    let [held, activations] = [resident.held_bytes, resident.activation_bytes].map(crate::text::bytes);
+    eprintln!("memory: {held} of weights and cache, {activations} of activations");
+    eprintln!("context: {} tokens", model.n_ctx());
+}
+
+/// A bar on stderr, if that is a terminal and progress is wanted.
+pub fn bar(talk: Talk, template: &str) -> ProgressBar {
+    if talk.quiet { ProgressBar::hidden() } else { ProgressBar::new(0).with_style(style(template)) }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("templates are constants")
+}
+
+/// Main memory that a new program can have, where the system says so.
+fn available_bytes() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The header of a model whose weights may be missing.
+pub fn header(path: &Path) -> Result<Header> {
+    match ModelFiles::open(path)? {
+        ModelFiles::Gguf(parts) => Ok(Header::of_gguf(gguf(&parts)?)?),
+        folder => Ok(block_on(Header::read(&folder))?),
+    }
+}
+
+/// The joined headers of all parts of a GGUF model whose weights may be missing.
+pub fn gguf(parts: &[FileSource]) -> Result<Gguf> {
+    let (first, rest) = parts.split_first().expect("an opened model has a file");
+    let mut whole = block_on(Gguf::open_header(first))?;
+    for (i, part) in rest.iter().enumerate() {
+        let tensors = block_on(Gguf::open_header(part))?.tensors;
+        whole.tensors.extend(tensors.into_iter().map(|t| aloud::TensorInfo { file: i + 1, ..t }));
+    }
+    Ok(whole)
+}

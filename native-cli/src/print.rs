@@ -1,0 +1,176 @@
+//! An answer as it arrives: for people, or one JSON object per line.
+
+use crate::args::Talk;
+use crate::text::printable;
+use crate::{interrupt, open};
+use aloud::{ChatEvent, ChatOptions, Ending, Message, Model};
+use anyhow::Result;
+use console::Style;
+use indicatif::ProgressBar;
+use serde_json::json;
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+
+/// How an answer is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Show {
+    /// As JSON.
+    pub json: bool,
+    /// Without the thought.
+    pub hide_thinking: bool,
+    /// How much else is said.
+    pub talk: Talk,
+}
+
+/// A finished answer.
+pub struct Reply {
+    /// The answer without the thought.
+    pub answer: String,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// Asks the model and shows what comes. The first Ctrl-C ends the answer.
+pub fn answer(model: &mut Model, messages: &[Message], options: &ChatOptions, show: Show) -> Result<Reply> {
+    let _answering = interrupt::Answering::begin();
+    let mut printer = Printer::new(show);
+    let (mut answer, mut failed) = (String::new(), None);
+    let ending = pollster::block_on(model.chat(messages, options, |event| {
+        if let ChatEvent::Answer(text) = &event {
+            answer.push_str(text);
+        }
+        failed = printer.event(event).err();
+        if failed.is_some() || interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }));
+    printer.bar.finish_and_clear();
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let ending = ending?;
+    printer.finish(&ending)?;
+    Ok(Reply { answer, ending })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Nothing,
+    Thought,
+    Answer,
+}
+
+struct Printer {
+    show: Show,
+    bar: ProgressBar,
+    part: Part,
+    /// The part ends with a line break, or has not begun.
+    at_line_start: bool,
+    dim: Style,
+}
+
+impl Printer {
+    fn new(show: Show) -> Self {
+        let bar = open::bar(show.talk, "reading the prompt {wide_bar} {pos}/{len} tokens");
+        Printer { show, bar, part: Part::Nothing, at_line_start: true, dim: Style::new().for_stderr().dim() }
+    }
+
+    fn event(&mut self, event: ChatEvent) -> io::Result<()> {
+        match event {
+            ChatEvent::Prefill { done, total } => {
+                self.bar.set_length(total as u64);
+                self.bar.set_position(done as u64);
+                Ok(())
+            }
+            ChatEvent::Reasoning(_) if self.show.hide_thinking => Ok(()),
+            ChatEvent::Reasoning(text) if self.show.json => json_line(&json!({"type": "reasoning", "text": text})),
+            ChatEvent::Answer(text) if self.show.json => json_line(&json!({"type": "answer", "text": text})),
+            ChatEvent::Reasoning(text) => self.thought(&printable(&text)),
+            ChatEvent::Answer(text) => self.answer(&printable(&text)),
+        }
+    }
+
+    /// Dimmed and, for those who see no colours, under a heading and behind a bar; on stderr.
+    fn thought(&mut self, text: &str) -> io::Result<()> {
+        if self.show.talk.quiet {
+            return Ok(());
+        }
+        self.bar.finish_and_clear();
+        let mut shown = String::new();
+        if self.part == Part::Nothing {
+            shown.push_str("thinking\n");
+            self.part = Part::Thought;
+        }
+        for piece in text.split_inclusive('\n') {
+            if self.at_line_start {
+                shown.push_str("| ");
+            }
+            shown.push_str(piece);
+            self.at_line_start = piece.ends_with('\n');
+        }
+        let mut err = io::stderr().lock();
+        write!(err, "{}", self.dim.apply_to(shown))?;
+        err.flush()
+    }
+
+    fn answer(&mut self, text: &str) -> io::Result<()> {
+        self.bar.finish_and_clear();
+        self.end_thought();
+        self.part = Part::Answer;
+        self.at_line_start = text.ends_with('\n');
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    fn end_thought(&mut self) {
+        if self.part == Part::Thought {
+            eprint!("{}", if self.at_line_start { "\n" } else { "\n\n" });
+            self.at_line_start = true;
+        }
+    }
+
+    fn finish(&mut self, ending: &Ending) -> io::Result<()> {
+        if self.show.json {
+            let Ending { finish_reason, usage, timings } = ending;
+            let done = json!({"type": "done", "finish_reason": finish_reason, "usage": usage, "timings": timings});
+            return json_line(&done);
+        }
+        self.end_thought();
+        if self.part == Part::Answer && !self.at_line_start {
+            writeln!(io::stdout())?;
+        }
+        let talk = self.show.talk;
+        if talk.verbose || !talk.quiet && io::stderr().is_terminal() {
+            eprintln!("{}", self.dim.apply_to(statistics(ending)));
+        }
+        Ok(())
+    }
+}
+
+fn statistics(ending: &Ending) -> String {
+    let Ending { finish_reason, usage, timings } = ending;
+    let why = match finish_reason {
+        aloud::FinishReason::Stop => "",
+        aloud::FinishReason::Length => "; cut at the limit of tokens",
+        aloud::FinishReason::Cancelled => "; stopped",
+    };
+    let cached =
+        if usage.cached_tokens > 0 { format!(", {} of them cached", usage.cached_tokens) } else { String::new() };
+    let thought = if usage.reasoning_tokens > 0 {
+        format!(", {} of them thought", usage.reasoning_tokens)
+    } else {
+        String::new()
+    };
+    format!(
+        "({} prompt tokens{cached}, {:.1} s to the first token; {} tokens{thought}, {:.1} tokens/s{why})",
+        usage.prompt_tokens,
+        timings.time_to_first_token_ms / 1e3,
+        usage.completion_tokens,
+        timings.decode_tokens_per_second,
+    )
+}
+
+fn json_line(value: &serde_json::Value) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{value}")?;
+    out.flush()
+}
