@@ -18,10 +18,11 @@ const FLAGS = [
 
 /**
  * Starts a server and a browser and loads the wasm module as `globalThis.aloud` of a new page.
- * `problems` collects what the page logged as an error or threw; `close` ends all of it.
+ * `routes` are further paths that the server answers. `problems` collects what the page logged as an error or threw;
+ * `run` is `page.evaluate` that fails at once when the page throws; `close` ends all of it.
  */
-export async function openAloud() {
-  const server = await serve();
+export async function openAloud(routes = {}) {
+  const server = await serve(routes);
   let browser;
   const close = async () => {
     await browser?.close();
@@ -44,7 +45,11 @@ export async function openAloud() {
       await aloud.default();
       globalThis.aloud = aloud;
     });
-    return { page, problems, close };
+    // A wasm module that traps leaves its promises open forever.
+    const thrown = new Promise((_, reject) => page.once("pageerror", reject));
+    thrown.catch(() => {}); // Also in `problems`, for whoever does not wait for it.
+    const run = (...args) => Promise.race([page.evaluate(...args), thrown]);
+    return { page, run, problems, origin: server.origin, close };
   } catch (error) {
     await close(); // An open browser would keep the test process alive.
     throw error;

@@ -2,6 +2,22 @@
 //!
 //! | module | offers JavaScript |
 //! |---|---|
+//! | [`chat`] | questions and answers |
+//! | [`devices`] | what the engine can run on here |
+//! | [`files`] | a look into model files |
 //! | [`kernels`] | the text of every kernel, as a browser takes it |
+//! | [`sources`] | what counts as a file: URLs, blobs, file handles |
 
+pub mod chat;
+pub mod devices;
+pub mod files;
 pub mod kernels;
+pub mod sources;
+
+use wasm_bindgen::prelude::*;
+
+/// A panic stops the module; the console then says where and why.
+#[wasm_bindgen(start)]
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| web_sys::console::error_1(&panic.to_string().into())));
+}
