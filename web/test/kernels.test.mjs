@@ -1,4 +1,5 @@
-// Every WGSL module that a browser can be handed compiles in one, without a message.
+// Every WGSL module that a browser can be handed compiles in one, without a message, and one kernel of each kind computes
+// what the oracle computes.
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { openAloud } from "./browser.mjs";
@@ -37,6 +38,26 @@ describe("kernels", { timeout: 300_000 }, () => {
     for (const { name, lines, skipped } of kernels) {
       await t.test(name, { skip: skipped }, () => assert.deepEqual(lines, []));
     }
+  });
+
+  it("compute what the oracle computes", async (t) => {
+    const cases = await browser.run(async () => {
+      const kernels = await import("/test/pkg/aloud_web_kernels.js");
+      await kernels.default();
+      globalThis.kernels = kernels;
+      return (await kernels.runKernelCases()).map(({ name, error, tolerance }) => ({ name, error, tolerance }));
+    });
+    assert.notEqual(cases.length, 0, "nothing ran");
+    for (const { name, error, tolerance } of cases) {
+      await t.test(`${name}: off by ${error.toPrecision(2)}, allowed ${tolerance}`, () => {
+        assert.ok(error <= tolerance);
+      });
+    }
+  });
+
+  it("are told of what the device refuses", async () => {
+    const refused = await browser.run(() => globalThis.kernels.writePastTheEnd().then(() => null, String));
+    assert.match(refused ?? "nothing was refused", /the device refused a request: /);
   });
 
   it("leave no error on the page", () => assert.deepEqual(browser.problems, []));

@@ -27,16 +27,29 @@ pub fn test() -> Result<()> {
     run::run_last("Tests in headless Chromium on SwiftShader", node.env("CHROMIUM", chromium()))
 }
 
-/// Compiles `crates/aloud-web` and writes its JavaScript binding to `web/pkg/`.
+/// Compiles `crates/aloud-web` and the kernels' tests, and writes their JavaScript bindings to `web/pkg/` and
+/// `web/test/pkg/`.
 fn build() -> Result<()> {
     run::run(
-        "The engine for the browser",
-        run::cargo().args(["build", "--release", "--target", setup::WASM_TARGET, "-p", "aloud-web"]),
+        "The engine for the browser, and the oracle that its kernels are tested against",
+        run::cargo().args(["build", "--release", "--target", setup::WASM_TARGET]).args([
+            "-p",
+            "aloud-web",
+            "-p",
+            "aloud-web-kernels",
+        ]),
     )?;
-    let wasm = workspace::target_dir()?.join(setup::WASM_TARGET).join("release/aloud_web.wasm");
-    let pkg = workspace::root().join("web/pkg");
-    eprintln!("\n==> Its JavaScript binding\n    wasm-bindgen --target web {} -> {}", wasm.display(), pkg.display());
+    bind("aloud_web", "web/pkg")?;
+    bind("aloud_web_kernels", "web/test/pkg")
+}
+
+/// What `wasm-bindgen --target web` does.
+fn bind(module: &str, folder: &str) -> Result<()> {
+    let wasm = workspace::target_dir()?.join(setup::WASM_TARGET).join(format!("release/{module}.wasm"));
+    eprintln!("\n==> Its JavaScript binding\n    wasm-bindgen --target web {} -> {folder}", wasm.display());
     let mut bindgen = Bindgen::new();
     bindgen.web(true)?.typescript(true).omit_default_module_path(false).input_path(&wasm);
-    bindgen.generate(&pkg).with_context(|| format!("wasm-bindgen could not process {}", wasm.display()))
+    bindgen
+        .generate(workspace::root().join(folder))
+        .with_context(|| format!("wasm-bindgen could not process {}", wasm.display()))
 }

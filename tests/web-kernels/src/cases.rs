@@ -1,0 +1,206 @@
+//! One small recording for each kind of kernel.
+
+use aloud_ops::{
+    Attention, DType, Elem, Executor, KvCache, Recording, Rope, RopePairing, SamplerBuffers, SamplerState, Step, Tensor,
+};
+use aloud_tests::{Numbers, Scenario, expose, floats, integers, weight};
+
+/// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
+const SUMS: f64 = 3e-6;
+/// Large scores: an error of 1e-6 in one is an error of 1e-5 in its weight.
+const SCORES: f64 = 2e-5;
+/// One rounding apart at most.
+const ROUNDING: f64 = 1e-7;
+
+/// How results are compared.
+#[derive(Clone, Copy)]
+pub enum Compare {
+    /// By the relative error of the whole.
+    Floats,
+    /// By the number of bytes that differ.
+    Bytes,
+}
+
+/// A recording and how exact it has to be.
+pub struct Case {
+    /// Its kernels.
+    pub name: String,
+    /// The largest error.
+    pub tolerance: f64,
+    /// What an error is.
+    pub compare: Compare,
+    kind: Kind,
+}
+
+enum Kind {
+    Embed(DType),
+    /// Rows, and how many of them are real.
+    Matmul {
+        dtype: DType,
+        t_max: u32,
+        t: u32,
+        bias: bool,
+    },
+    RmsNorm,
+    Rope,
+    Attention {
+        elem: Elem,
+        pos: u32,
+        t_max: u32,
+        t: u32,
+    },
+    Swiglu,
+    Add,
+    LastRow,
+    Sampler(SamplerState),
+}
+
+/// One for each kind.
+pub fn all() -> Vec<Case> {
+    let floats = |name: String, tolerance, kind| Case { name, tolerance, compare: Compare::Floats, kind };
+    let exact = |name: &str, kind| Case { name: name.to_owned(), tolerance: 0.0, compare: Compare::Bytes, kind };
+    let matvec = |dtype| floats(format!("matvec {dtype}"), SUMS, Kind::Matmul { dtype, t_max: 1, t: 1, bias: false });
+    let mut cases: Vec<Case> = [DType::F16, DType::Q4_1, DType::Q8_0, DType::Q4_K, DType::Q6_K].map(matvec).into();
+    let matmul = Kind::Matmul { dtype: DType::Q4_1, t_max: 5, t: 4, bias: true };
+    let greedy = SamplerState { n_vocab: 998, ..SamplerState::default() };
+    let drawn = SamplerState {
+        temperature: 0.6,
+        top_k: 40,
+        top_p: 0.95,
+        repetition_penalty: 1.3,
+        presence_penalty: 0.7,
+        seed: 7932,
+        ..greedy
+    };
+    cases.extend([
+        floats("embed Q4_1".to_owned(), ROUNDING, Kind::Embed(DType::Q4_1)),
+        floats("matmul Q4_1, add_bias".to_owned(), SUMS, matmul),
+        floats("rms_norm".to_owned(), SUMS, Kind::RmsNorm),
+        floats("rope".to_owned(), SUMS, Kind::Rope),
+        floats(
+            "kv_write, attention, attention_merge with an f16 cache: a chunk".to_owned(),
+            SCORES,
+            Kind::Attention { elem: Elem::F16, pos: 20, t_max: 4, t: 3 },
+        ),
+        floats(
+            "kv_write, attention, attention_merge with an f32 cache: a step over two splits".to_owned(),
+            SCORES,
+            Kind::Attention { elem: Elem::F32, pos: 150, t_max: 1, t: 1 },
+        ),
+        // e^-z of a software driver is a polynomial.
+        floats("swiglu".to_owned(), SUMS, Kind::Swiglu),
+        floats("add".to_owned(), ROUNDING, Kind::Add),
+        exact("last_row", Kind::LastRow),
+        exact("penalize, sample: the most likely token", Kind::Sampler(greedy)),
+        exact("penalize, sample: a draw with penalties, top-k and top-p", Kind::Sampler(drawn)),
+    ]);
+    cases
+}
+
+fn step(pos: u32, n_tokens: u32) -> Step {
+    Step { pos, n_tokens, ..Step::default() }
+}
+
+impl Scenario for Case {
+    fn step(&self) -> Step {
+        match self.kind {
+            Kind::Matmul { t, .. } => step(0, t),
+            Kind::Attention { pos, t, .. } => step(pos, t),
+            Kind::Sampler(_) => Step { n_generated: 16, ..step(17, 1) },
+            _ => step(5, 3),
+        }
+    }
+
+    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
+        let mut numbers = Numbers::new(11);
+        let mut rows =
+            |e: &mut E, shape: &[u32]| floats(e, shape, &numbers.with_outliers(shape.iter().product::<u32>() as usize));
+        let mut rec = Recording::new(at, 4);
+        match self.kind {
+            Kind::Embed(dtype) => {
+                let tokens = integers(e, &[4], &[0, 12, 3, 2]);
+                let table = weight(e, dtype, 13, 96, &Numbers::new(7).blocks(dtype, 13 * 96));
+                aloud_ops::embed(&mut rec, tokens, table);
+            }
+            Kind::Matmul { dtype, t_max, bias, .. } => {
+                rec = Recording::new(at, t_max);
+                let (n, k) = (67, 512);
+                let x = rows(e, &[t_max, k]);
+                let bias = bias.then(|| rows(e, &[n]));
+                let w = weight(e, dtype, n, k, &Numbers::new(31).blocks(dtype, (n * k) as usize));
+                aloud_ops::matmul(&mut rec, "matmul", x, w, bias);
+            }
+            Kind::RmsNorm => {
+                let (x, scale) = (rows(e, &[4, 576]), rows(e, &[576]));
+                aloud_ops::rms_norm(&mut rec, x, scale, 1e-5);
+            }
+            Kind::Rope => {
+                let (x, table) = (rows(e, &[4, 3 * 64]), rows(e, &[9, 64]));
+                aloud_ops::rope(&mut rec, x, table, Rope { head_dim: 64, pairing: RopePairing::Halves });
+            }
+            Kind::Attention { elem, pos, t_max, .. } => return attend(e, at, elem, pos, t_max),
+            Kind::Swiglu | Kind::Add => {
+                let (a, b) = (rows(e, &[4, 65]), rows(e, &[4, 65]));
+                if matches!(self.kind, Kind::Add) {
+                    aloud_ops::add(&mut rec, a, b);
+                } else {
+                    aloud_ops::swiglu(&mut rec, a, b);
+                }
+            }
+            Kind::LastRow => {
+                let x = rows(e, &[4, 65]);
+                aloud_ops::last_row(&mut rec, x);
+            }
+            Kind::Sampler(state) => return sample(e, at, &state),
+        }
+        let y = expose(e, &mut rec);
+        (rec, vec![y])
+    }
+}
+
+/// Fills a cache up to `pos` by the op that fills it in life, then attends to it.
+fn attend<E: Executor>(e: &mut E, at: Tensor, elem: Elem, pos: u32, t_max: u32) -> (Recording, Vec<Tensor>) {
+    let params = Attention { n_heads: 9, n_kv_heads: 3, head_dim: 64, scale: 0.04, block_tokens: 32 };
+    let (width, slots) = (3 * 64, 160u32);
+    let mut numbers = Numbers::new(5);
+    let mut rows = |e: &mut E, n: u32, width: u32| floats(e, &[n, width], &numbers.with_outliers((n * width) as usize));
+    // The blocks lie in reverse, so that a kernel that ignores the table is found out.
+    let table: Vec<u32> = (0..slots / params.block_tokens).rev().collect();
+    let side = |e: &mut E| e.create_state("cache", elem, &[slots, width]).expect("fits");
+    let cache = KvCache {
+        k: side(e),
+        v: side(e),
+        block_table: integers(e, &[table.len() as u32], &table),
+        block_tokens: params.block_tokens,
+    };
+    let before = e.create_state("step", Elem::U32, &[4]).expect("fits");
+    e.write_state(before, 0, bytemuck::bytes_of(&step(0, pos)));
+    let mut fill = Recording::new(before, pos);
+    let (k, v) = (rows(e, pos, width), rows(e, pos, width));
+    aloud_ops::kv_write(&mut fill, k, v, &cache);
+    let plan = e.compile(&fill).expect("compiles");
+    e.submit(&plan, pos, None).expect("runs");
+
+    let mut rec = Recording::new(at, t_max);
+    let (k, v, q) = (rows(e, t_max, width), rows(e, t_max, width), rows(e, t_max, 9 * 64));
+    aloud_ops::kv_write(&mut rec, k, v, &cache);
+    aloud_ops::attention(&mut rec, q, &cache, params);
+    let y = expose(e, &mut rec);
+    (rec, vec![y])
+}
+
+fn sample<E: Executor>(e: &mut E, at: Tensor, state: &SamplerState) -> (Recording, Vec<Tensor>) {
+    let v = 1000;
+    let mut numbers = Numbers::new(5);
+    // Steps of 1/8 make ties, and keep sums exact enough that no cut depends on rounding.
+    let values: Vec<f32> = (0..v).map(|_| (numbers.unit() * 60.0).floor() as f32 / 8.0).collect();
+    let counts: Vec<u32> = (0..v).map(|_| [0, 0, 1, 3, 1 << 31][numbers.bits() as usize % 5]).collect();
+    let logits = floats(e, &[1, v], &values);
+    let buffers = SamplerBuffers::create(e, v, 4).expect("fits");
+    e.write_state(buffers.sampler, 0, bytemuck::bytes_of(state));
+    e.write_state(buffers.counts, 0, bytemuck::cast_slice(&counts));
+    let mut rec = Recording::new(at, 4);
+    aloud_ops::penalize(&mut rec, logits, &buffers);
+    aloud_ops::sample(&mut rec, &buffers);
+    (rec, vec![at, buffers.result, buffers.counts])
+}

@@ -1,0 +1,89 @@
+//! The kernels in a browser, against the oracle in the same browser.
+//!
+//! A module of its own, so that the one that users load never carries the oracle.
+
+mod cases;
+
+use aloud_cpu::CpuExecutor;
+use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions};
+use aloud_ops::{Elem, Executor};
+use aloud_tests::{Scenario, relative_error};
+use cases::{Case, Compare};
+use wasm_bindgen::prelude::*;
+
+/// A panic stops the module; the console then says where and why.
+#[wasm_bindgen(start)]
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| web_sys::console::error_1(&panic.to_string().into())));
+}
+
+/// What came of a case.
+#[wasm_bindgen(getter_with_clone)]
+pub struct KernelCase {
+    /// Its kernels.
+    #[wasm_bindgen(readonly)]
+    pub name: String,
+    /// How far the device is off the oracle.
+    #[wasm_bindgen(readonly)]
+    pub error: f64,
+    /// How far it may be.
+    #[wasm_bindgen(readonly)]
+    pub tolerance: f64,
+}
+
+/// Runs one kernel of each kind on the browser's device and on the oracle.
+///
+/// # Errors
+/// If the device does not open, or refuses something.
+#[wasm_bindgen(js_name = runKernelCases)]
+pub async fn run_kernel_cases() -> Result<Vec<KernelCase>, JsError> {
+    let mut device = open().await?;
+    let mut results = Vec::new();
+    for case in cases::all() {
+        let got = run(&mut device, &case).await?;
+        let expected = run(&mut CpuExecutor::new(), &case).await?;
+        let pairs = got.iter().zip(&expected);
+        let error = pairs.map(|(got, expected)| case.compare.error(got, expected)).fold(0.0, f64::max);
+        results.push(KernelCase { name: case.name, error, tolerance: case.tolerance });
+    }
+    Ok(results)
+}
+
+/// Asks the device for something that it has to refuse.
+///
+/// # Errors
+/// What the device said.
+#[wasm_bindgen(js_name = writePastTheEnd)]
+pub async fn write_past_the_end() -> Result<(), JsError> {
+    let mut device = open().await?;
+    let state = device.create_state("small", Elem::U32, &[4])?;
+    device.write_state(state, 1 << 20, &[0; 16]);
+    device.read_state(state).await?;
+    Ok(())
+}
+
+async fn open() -> Result<GpuExecutor, JsError> {
+    Ok(GpuExecutor::new(Gpu::open(&Choice::Best, GpuOptions::default()).await?))
+}
+
+async fn run<E: Executor>(executor: &mut E, case: &Case) -> Result<Vec<Vec<u8>>, E::Error> {
+    let step = executor.create_state("step", Elem::U32, &[4])?;
+    executor.write_state(step, 0, bytemuck::bytes_of(&case.step()));
+    let (recording, outputs) = case.record(executor, step);
+    let plan = executor.compile(&recording)?;
+    executor.submit(&plan, case.step().pos + case.step().n_tokens, None)?;
+    let mut results = Vec::new();
+    for output in outputs {
+        results.push(executor.read_state(output).await?);
+    }
+    Ok(results)
+}
+
+impl Compare {
+    fn error(self, got: &[u8], expected: &[u8]) -> f64 {
+        match self {
+            Compare::Floats => relative_error(bytemuck::cast_slice(got), bytemuck::cast_slice(expected)),
+            Compare::Bytes => got.iter().zip(expected).filter(|(a, b)| a != b).count() as f64,
+        }
+    }
+}
