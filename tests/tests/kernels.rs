@@ -287,7 +287,7 @@ fn attention_and_kv_write() {
     ] {
         for elem in [Elem::F16, Elem::F32] {
             let scale = 0.3 / f64::from(head_dim).sqrt();
-            let params = Attention { n_heads, n_kv_heads, head_dim, scale: scale as f32, block_tokens: 16 };
+            let params = Attention { n_heads, n_kv_heads, head_dim, scale: scale as f32, block_tokens: 32 };
             let case = Attend { params, elem, slots: 352, t_max, step: step(pos, t) };
             let name = format!("attention {n_heads}/{n_kv_heads} heads of {head_dim} at {pos}+{t} {elem:?}");
             // Large scores: an error of 1e-6 in one is an error of 1e-5 in its weight.

@@ -27,8 +27,8 @@ impl Default for GpuOptions {
 /// What kernels are chosen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceCaps {
-    /// Subgroup operations may be used.
-    pub subgroups: bool,
+    /// Smallest size that subgroups have, if they may be used.
+    pub subgroup_size: Option<u32>,
     /// Largest single binding in bytes.
     pub max_binding_bytes: u64,
 }
@@ -146,10 +146,11 @@ impl Gpu {
         let refused = Arc::clone(&failure);
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| note(&refused, Failure::Refused(e.to_string()))));
         let binding = limits.max_storage_buffer_binding_size;
+        let subgroup_size = subgroups.then(|| adapter.get_info().subgroup_min_size);
         Ok(Gpu {
             adapter: summary,
             caps: DeviceCaps {
-                subgroups,
+                subgroup_size,
                 max_binding_bytes: options.max_binding_bytes.map_or(binding, |most| most.min(binding)),
             },
             device,

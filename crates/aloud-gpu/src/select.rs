@@ -8,7 +8,7 @@ use aloud_shaders::{self as shaders, Kernel};
 const MATMUL_FROM: u32 = 2;
 /// Keys that one workgroup of a decode step walks.
 const DECODE_SPLIT: u32 = 128;
-/// Query rows that one workgroup of attention holds.
+/// Query rows that one workgroup of attention holds at most.
 const ATTENTION_ROWS: u32 = 8;
 
 /// What a binding is bound to.
@@ -116,7 +116,7 @@ pub fn select<'a>(
         Op::Matmul => matmul(inputs, out, caps, weight(inputs[1])),
         Op::RmsNorm { eps } => {
             let [d] = inputs[1].dims1();
-            let k = if caps.subgroups { &shaders::RMS_NORM_SG } else { &shaders::RMS_NORM };
+            let k = if caps.subgroup_size.is_some() { &shaders::RMS_NORM_SG } else { &shaders::RMS_NORM };
             let wg = if d <= 256 { 32u32 } else { 128 };
             let d = Dispatch::new(k, fixed(width / d, rows)).constant("D", d).constant("N", width / d);
             let d = d.constant("EPS", eps).constant("WG", wg);
@@ -180,13 +180,22 @@ fn matmul(inputs: &[Tensor], out: Tensor, caps: DeviceCaps, (id, shape): (u32, &
     let ([rows, n_out], [_, k]) = (out.dims2(), inputs[1].dims2());
     let quant = quant_name(shape.dtype);
     let parts = shape.parts.iter().enumerate().map(|(part, &(row0, n))| {
-        let dispatch = if rows >= MATMUL_FROM {
-            Dispatch::new(kernel(&format!("matmul_{quant}")), fixed(n.div_ceil(64), rows.div_ceil(32)))
-        } else {
-            let suffix = if caps.subgroups { "_sg" } else { "" };
-            let wg: u32 = (k / 32).next_power_of_two().clamp(8, 128);
-            let kernel = kernel(&format!("matvec_{quant}{suffix}"));
-            Dispatch::new(kernel, fixed(n.div_ceil(4), rows)).constant("WG", wg)
+        let dispatch = match caps.subgroup_size {
+            Some(8..) if rows >= MATMUL_FROM => {
+                Dispatch::new(kernel(&format!("matmul_{quant}_sg")), fixed(n.div_ceil(128), rows.div_ceil(8)))
+            }
+            _ if rows >= MATMUL_FROM => {
+                Dispatch::new(kernel(&format!("matmul_{quant}")), fixed(n.div_ceil(64), rows.div_ceil(32)))
+            }
+            subgroup_size => {
+                let suffix = if subgroup_size.is_some() { "_sg" } else { "" };
+                // No more threads than groups of 32 along K, but a whole subgroup; without subgroups, few to add up.
+                let (least, most) = subgroup_size.map_or((8, 64), |size| (size, size.max(64)));
+                let wg =
+                    if size_is_small(subgroup_size) { least } else { (k / 32).next_power_of_two().clamp(least, most) };
+                let kernel = kernel(&format!("matvec_{quant}{suffix}"));
+                Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("WG", wg)
+            }
         };
         let dispatch = dispatch.constant("K", k).constant("N", n).constant("ROW0", row0).constant("N_OUT", n_out);
         planes(dispatch, id, part).tensor("x", inputs[0]).tensor("y", out)
@@ -199,6 +208,11 @@ fn matmul(inputs: &[Tensor], out: Tensor, caps: DeviceCaps, (id, shape): (u32, &
     Selected { dispatches, temps: Vec::new() }
 }
 
+/// Subgroups of a software adapter: one is a vector of the CPU, and more than one per workgroup only costs barriers.
+fn size_is_small(subgroup_size: Option<u32>) -> bool {
+    subgroup_size.is_some_and(|size| size < 16)
+}
+
 fn attention(inputs: &[Tensor], out: Tensor, t_max: u32, a: Attention) -> Selected {
     let slots = inputs[1].shape()[0];
     // A decode step spreads the keys over workgroups; a chunk has rows enough to fill the device.
@@ -207,12 +221,14 @@ fn attention(inputs: &[Tensor], out: Tensor, t_max: u32, a: Attention) -> Select
     let partials = max_splits * u64::from(t_max * a.n_heads);
     let temps = vec![partials * u64::from(a.head_dim) * 4, partials * 8];
     let rows = t_max * (a.n_heads / a.n_kv_heads);
-    let grid = [Dim::Fixed(rows.div_ceil(ATTENTION_ROWS)), Dim::Fixed(a.n_kv_heads), Dim::PerKeys(split)];
+    let rows_held = rows.min(ATTENTION_ROWS);
+    let grid = [Dim::Fixed(rows.div_ceil(rows_held)), Dim::Fixed(a.n_kv_heads), Dim::PerKeys(split)];
     let k = if inputs[1].elem == Elem::F16 { &shaders::ATTENTION_F16 } else { &shaders::ATTENTION_F32 };
     let sized = |d: Dispatch| {
         d.constant("H", a.n_heads).constant("C", a.head_dim).constant("SPLIT", split).constant("T_MAX", t_max)
     };
-    let walk = sized(Dispatch::new(k, grid)).constant("KV", a.n_kv_heads).constant("SCALE", a.scale);
+    let walk =
+        sized(Dispatch::new(k, grid)).constant("KV", a.n_kv_heads).constant("SCALE", a.scale).constant("R", rows_held);
     let walk = walk.constant("BLOCK", a.block_tokens).tensor("q", inputs[0]).tensor("k_cache", inputs[1]);
     let walk = walk.tensor("v_cache", inputs[2]).tensor("block_table", inputs[3]);
     let merge = sized(Dispatch::new(&shaders::ATTENTION_MERGE, fixed(a.n_heads, t_max))).tensor("o", out);

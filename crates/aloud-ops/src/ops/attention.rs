@@ -24,7 +24,7 @@ pub struct Attention {
     pub head_dim: u32,
     /// Multiplies the scores, usually `C^-0.5`.
     pub scale: f32,
-    /// Tokens per cache block.
+    /// Tokens per cache block, a multiple of 32.
     pub block_tokens: u32,
 }
 
@@ -42,6 +42,7 @@ pub fn attention(rec: &mut Recording, q: Tensor, cache: &KvCache, params: Attent
     assert_eq!(width, params.n_heads * params.head_dim, "attention: q must be [T, H*C]");
     assert_eq!(kv_width, params.n_kv_heads * params.head_dim, "attention: the cache must be [slots, K*C]");
     assert_eq!(params.n_heads % params.n_kv_heads, 0, "attention: K must divide H");
+    assert_eq!(params.block_tokens % 32, 0, "attention: blocks hold a multiple of 32 tokens");
     let y = rec.scratch(Elem::F32, q.shape());
     rec.push("attention", Op::Attention(params), &[q, cache.k, cache.v, cache.block_table], &[y]);
     y
