@@ -1,6 +1,6 @@
 //! Errors to one line and an exit code.
 
-use aloud::{EngineError, GpuError, ModelError};
+use aloud::{EngineError, FormatError, GpuError, ModelError, TextError};
 use std::io;
 use std::process::ExitCode;
 
@@ -70,10 +70,12 @@ fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<Interrupted>() {
         return INTERRUPTED;
     }
-    error
-        .chain()
-        .find_map(|e| e.downcast_ref::<aloud::Error>().map(library).or(e.is::<io::Error>().then_some(FILE)))
-        .unwrap_or(1)
+    error.chain().find_map(code_of_cause).unwrap_or(1)
+}
+
+fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    let is_file = cause.is::<FormatError>() || cause.is::<TextError>() || cause.is::<io::Error>();
+    cause.downcast_ref::<aloud::Error>().map(library).or(is_file.then_some(FILE))
 }
 
 fn library(error: &aloud::Error) -> u8 {

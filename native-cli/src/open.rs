@@ -32,18 +32,23 @@ pub fn model(args: &ModelArgs, options: &LoadOptions, talk: Talk) -> Result<Mode
     bar.finish_and_clear();
     let model = loaded?;
     if talk.verbose {
-        describe(&model);
+        describe(&model, args);
     }
     Ok(model)
 }
 
-fn describe(model: &Model) {
+fn describe(model: &Model, args: &ModelArgs) {
     let (adapter, resident) = (&model.gpu().adapter, model.resident());
-    let subgroups = if model.gpu().caps.subgroups { "with subgroups" } else { "without subgroups" };
+    let subgroups = if uses_subgroups(model, args) { "with subgroups" } else { "without subgroups" };
     eprintln!("device: {} ({}, {}), {subgroups}", adapter.name, adapter.kind, adapter.backend);
     let [held, activations] = [resident.held_bytes, resident.activation_bytes].map(crate::text::bytes);
     eprintln!("memory: {held} of weights and cache, {activations} of activations");
     eprintln!("context: {} tokens", model.n_ctx());
+}
+
+/// Whether kernels with subgroup operations may run.
+pub fn uses_subgroups(model: &Model, args: &ModelArgs) -> bool {
+    !args.no_subgroups && model.gpu().adapter.subgroup_sizes.is_some()
 }
 
 /// A bar on stderr, if that is a terminal and progress is wanted.

@@ -179,7 +179,7 @@ fn print_json(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[De
         "model": model.name(),
         "version": env!("CARGO_PKG_VERSION"),
         "device": as_json(&gpu.adapter),
-        "subgroups": gpu.caps.subgroups,
+        "subgroups": open::uses_subgroups(model, &args.model),
         "context_tokens": model.n_ctx(),
         "resident_bytes": {"held": resident.held_bytes, "activations": resident.activation_bytes},
         "warm_up_runs": 1,
@@ -193,7 +193,7 @@ fn print_json(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[De
 fn print(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[Decode]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let gpu = model.gpu();
-    let subgroups = if gpu.caps.subgroups { "with subgroups" } else { "without subgroups" };
+    let subgroups = if open::uses_subgroups(model, &args.model) { "with subgroups" } else { "without subgroups" };
     writeln!(out, "{} on {} ({}), {subgroups}", model.name(), gpu.adapter.name, gpu.adapter.driver)?;
     writeln!(out, "{} runs after one to warm up: mean ± sd (min, median, max)\n", args.repetitions)?;
     for p in prefill {

@@ -1,6 +1,7 @@
 //! `aloud inspect`: what a model file holds, and what it needs.
 
 use crate::args::InspectArgs;
+use crate::failure::Usage;
 use crate::text::{bytes, count, printable};
 use crate::{failure, open};
 use aloud::{
@@ -20,7 +21,8 @@ const FIRST_CTX: u32 = 2048;
 
 /// Runs it.
 pub fn run(args: &InspectArgs) -> Result<()> {
-    let path = open::path(args.model.as_ref())?;
+    let missing = || Usage("no model: give a GGUF file or a model folder, or set ALOUD_MODEL=FILE".into());
+    let path = args.model.as_ref().ok_or_else(missing)?;
     let report = match ModelFiles::open(path)? {
         ModelFiles::Gguf(parts) => of_gguf(path.display().to_string(), &parts)?,
         folder => of_folder(path.display().to_string(), &folder)?,
@@ -106,7 +108,7 @@ fn short_meta(value: &MetaValue) -> Value {
         MetaValue::I16(v) => json!(v),
         MetaValue::U32(v) => json!(v),
         MetaValue::I32(v) => json!(v),
-        MetaValue::F32(v) => json!(v),
+        MetaValue::F32(v) => short_float(*v),
         MetaValue::Bool(v) => json!(v),
         MetaValue::String(v) => short_string(v),
         MetaValue::Array(v) => short_array(v),
@@ -114,6 +116,11 @@ fn short_meta(value: &MetaValue) -> Value {
         MetaValue::I64(v) => json!(v),
         MetaValue::F64(v) => json!(v),
     }
+}
+
+/// With the digits of its own type: 1e-6 and not 9.999999974752427e-7.
+fn short_float(value: f32) -> Value {
+    json!(value.to_string().parse::<f64>().ok())
 }
 
 fn short_array(array: &MetaArray) -> Value {
@@ -127,7 +134,7 @@ fn short_array(array: &MetaArray) -> Value {
         MetaArray::I16(a) => first(a),
         MetaArray::U32(a) => first(a),
         MetaArray::I32(a) => first(a),
-        MetaArray::F32(a) => first(a),
+        MetaArray::F32(a) => a.iter().take(SHOWN_ELEMS).copied().map(short_float).collect(),
         MetaArray::Bool(a) => first(a),
         MetaArray::String(a) => a.iter().take(SHOWN_ELEMS).map(short_string).collect(),
         MetaArray::U64(a) => first(a),
@@ -275,7 +282,7 @@ fn without_layer(name: &str) -> String {
 }
 
 fn print_needs(out: &mut impl Write, needs: &Needs) -> Result<()> {
-    writeln!(out, "\nMemory, beside some for activations")?;
+    writeln!(out, "\nMemory needed, besides activations")?;
     match needs {
         Err(problem) => writeln!(out, "  unknown: {}", printable(problem))?,
         Ok(all) => {
@@ -301,6 +308,11 @@ mod tests {
         assert_eq!(short_meta(&MetaValue::strings(["a"])), json!(["a"]));
         let long = short_string(&"é".repeat(100));
         assert_eq!(long, json!(format!("{}... (100 characters)", "é".repeat(60))));
+    }
+
+    #[test]
+    fn floats_keep_their_digits() {
+        assert_eq!(short_meta(&MetaValue::F32(1e-6)).to_string(), "1e-6");
     }
 
     #[test]

@@ -1,0 +1,147 @@
+//! Commands that run a model: on whatever adapters there are, with as few loads as possible.
+
+use common::{aloud, good, run, smollm2};
+use serde_json::Value;
+
+mod common;
+
+#[test]
+fn ask_answers_with_one_json_object_per_line() {
+    let question = "What is the capital of France?";
+    let out = good(aloud().args(["ask", "--json", "-n", "12", "-m"]).arg(smollm2()).arg(question));
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (done, pieces) = lines.split_last().unwrap();
+    let answer: String = pieces
+        .iter()
+        .map(|piece| {
+            assert_eq!(piece["type"], "answer", "SmolLM2 does not think");
+            piece["text"].as_str().unwrap()
+        })
+        .collect();
+    assert!(answer.contains("Paris"), "{answer}");
+    assert_eq!((&done["type"], &done["finish_reason"]), (&"done".into(), &"stop".into()));
+    let [prompt, completion, total] =
+        ["prompt_tokens", "completion_tokens", "total_tokens"].map(|key| done["usage"][key].as_u64().unwrap());
+    assert_eq!(prompt + completion, total);
+    assert!(done["timings"]["decode_tokens_per_second"].as_f64().unwrap() > 0.0, "{done}");
+}
+
+#[test]
+fn a_question_from_stdin_is_answered_on_stdout_alone() {
+    let mut ask = aloud();
+    ask.args(["ask", "Answer in one word:", "-n", "12", "-c", "512", "-m"]).arg(smollm2());
+    let run = run(ask.write_stdin("What is the capital of France?\n"));
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.out.contains("Paris") && run.out.ends_with('\n'), "{}", run.out);
+    assert_eq!(run.err, "", "nothing is said where no terminal is");
+}
+
+#[test]
+fn a_prompt_longer_than_the_context_says_what_to_do() {
+    let run = run(aloud().args(["ask", "hi", "-c", "16", "-m"]).arg(smollm2()));
+    assert_eq!(run.code, 3);
+    assert!(run.err.contains("the context holds 16") && run.err.contains("(-c)"), "{}", run.err);
+    assert_eq!(run.err.lines().count(), 1);
+}
+
+#[test]
+fn a_context_longer_than_trained_is_refused() {
+    let run = run(aloud().args(["ask", "hi", "-c", "9999", "-m"]).arg(smollm2()));
+    assert_eq!(run.code, 3);
+    assert!(run.err.contains("9999") && run.err.contains("8192"), "{}", run.err);
+}
+
+#[test]
+fn an_unknown_device_is_named_with_those_there_are() {
+    let run = run(aloud().args(["ask", "hi", "--device", "no such thing", "-m"]).arg(smollm2()));
+    assert_eq!(run.code, 5);
+    assert!(run.err.contains("no adapter matches `no such thing`: found 0: "), "{}", run.err);
+}
+
+#[test]
+fn devices_are_listed_or_missed_with_code_5() {
+    let report: Value = serde_json::from_str(&good(aloud().args(["devices", "--json"]))).unwrap();
+    let first = &report["devices"][0];
+    assert!(good(aloud().arg("devices")).contains(first["name"].as_str().unwrap()));
+    // Vulkan without drivers; elsewhere the variable means nothing.
+    if cfg!(target_os = "linux") {
+        let run = run(aloud().arg("devices").env("VK_DRIVER_FILES", "/nowhere.json"));
+        assert_eq!(run.code, 5);
+        assert!(run.err.contains("install"), "{}", run.err);
+    }
+}
+
+#[test]
+fn logits_as_npy_are_those_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("logits.npy");
+    let logits = || {
+        let mut logits = aloud();
+        logits.args(["logits", "--ids", "504,260,253", "-c", "64", "-m"]).arg(smollm2());
+        logits
+    };
+    assert_eq!(good(logits().arg("--all").arg("-o").arg(&path)), "");
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing half-written is left");
+    assert!(bytes.starts_with(b"\x93NUMPY\x01\x00"));
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let dict = String::from_utf8(bytes[10..header].to_vec()).unwrap();
+    assert!(dict.contains("'<f4'") && dict.contains("(3, 49152,)"), "{dict}");
+    let values: Vec<f32> = bytes[header..].as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    assert_eq!(values.len(), 3 * 49152);
+
+    let report: Value = serde_json::from_str(&good(&mut logits())).unwrap();
+    assert_eq!(report["ids"], serde_json::json!([504, 260, 253]));
+    let last: Vec<f32> = report["logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+    assert_eq!(last, values[2 * 49152..]);
+}
+
+#[test]
+fn bench_reports_speed_with_spread_and_what_a_token_costs() {
+    let mut bench = aloud();
+    bench.args(["bench", "--json", "-p", "8", "-n", "2", "--depth", "1,40", "-r", "2", "-m"]).arg(smollm2());
+    let report: Value = serde_json::from_str(&good(&mut bench)).unwrap();
+    let prefill = &report["prefill"][0];
+    assert_eq!(prefill["prompt_tokens"], 8);
+    assert!(prefill["time_to_first_token_ms"]["mean"].as_f64().unwrap() > 0.0);
+    let decode = report["decode"].as_array().unwrap();
+    assert_eq!(decode.iter().map(|d| d["cached_tokens"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 40]);
+    for d in decode {
+        let speed = |key: &str| d["tokens_per_second"][key].as_f64().unwrap();
+        assert!(0.0 < speed("min") && speed("min") <= speed("median") && speed("median") <= speed("max"), "{d}");
+        let cost = |key: &str| d["per_token"][key].as_u64().unwrap();
+        assert!(cost("dispatches") > 100 && cost("flops") > 200_000_000 && cost("weight_bytes") > 90_000_000, "{d}");
+        assert_eq!(cost("bytes"), cost("weight_bytes") + cost("kv_bytes") + cost("activation_bytes"));
+    }
+}
+
+#[test]
+fn plain_text_is_predicted_better_than_noise() {
+    let folder = tempfile::tempdir().unwrap();
+    let perplexity = |text: &str| {
+        let path = folder.path().join("text");
+        std::fs::write(&path, text).unwrap();
+        let out =
+            good(aloud().args(["perplexity", "--json", "-c", "24", "--chunks", "1", "-m"]).arg(smollm2()).arg(path));
+        let report: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(report["chunks"], 1, "{report}");
+        report["perplexity"].as_f64().unwrap()
+    };
+    let text = perplexity(
+        "The sun rises in the east and sets in the west. During the day the sky is blue, and at night one can see the stars.",
+    );
+    let noise = perplexity(
+        "zq vxk 19 plo wertz umbrak qwe 77 yxc bnmu jklo trew 4 asdf hgfd poiu lkjh mnbv 2 cxy qay wsx edc rfv",
+    );
+    assert!(text > 1.0 && text < 40.0 && noise > 10.0 * text, "{text} {noise}");
+}
+
+#[test]
+fn a_piped_chat_remembers_until_reset() {
+    let mut chat = aloud();
+    chat.args(["chat", "-n", "8", "-c", "512", "-m"]).arg(smollm2());
+    let run = run(chat.write_stdin("What is the capital of France?\n/what\n/reset\n/exit\nnever asked\n"));
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.out.contains("Paris") && run.out.lines().count() == 1, "{}", run.out);
+    assert!(run.err.contains("`/what` is no command") && run.err.contains("forgotten"), "{}", run.err);
+}

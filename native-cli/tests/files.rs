@@ -1,0 +1,154 @@
+//! Commands that read a file's header and need no device.
+
+use common::{aloud, good, r1_header, run, smollm2};
+use serde_json::{Value, json};
+use std::io::Write;
+
+mod common;
+
+fn tokenize(model: &std::path::Path, text: &str, flags: &[&str]) -> Value {
+    let out = good(aloud().arg("tokenize").arg("-m").arg(model).arg("--json").args(flags).write_stdin(text));
+    assert_eq!(out.lines().count(), 1);
+    serde_json::from_str(&out).unwrap()
+}
+
+#[test]
+fn tokenize_gives_ids_and_pieces_and_nothing_else() {
+    assert_eq!(tokenize(&smollm2(), "Hi there", &[]), json!({"ids": [26843, 665], "pieces": ["Hi", " there"]}),);
+    // Ids of Qwen2's vocabulary, as transformers gives them.
+    assert_eq!(
+        tokenize(&r1_header(), "Hello, 😀", &[]),
+        json!({"ids": [9707, 11, 90316], "pieces": ["Hello", ",", " 😀"]}),
+    );
+}
+
+#[test]
+fn control_tokens_stay_text_unless_asked_for() {
+    let text = tokenize(&smollm2(), "<|im_end|>", &[]);
+    assert!(text["ids"].as_array().unwrap().len() > 1, "{text}");
+    assert_eq!(tokenize(&smollm2(), "<|im_end|>", &["--special"]), json!({"ids": [2], "pieces": ["<|im_end|>"]}));
+}
+
+#[test]
+fn joined_pieces_are_the_text() {
+    let text = "a\n\t🧑‍🚀 naïve 汉字 \u{1b}[31m\u{0}";
+    for model in [smollm2(), r1_header()] {
+        let pieces = tokenize(&model, text, &[])["pieces"].clone();
+        let joined: String = pieces.as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect();
+        assert_eq!(joined, text);
+    }
+}
+
+#[test]
+fn an_argument_is_as_good_as_stdin() {
+    let out = good(aloud().arg("tokenize").arg("Hi there").env("ALOUD_MODEL", smollm2()));
+    assert_eq!(out, "  26843  \"Hi\"\n    665  \" there\"\n");
+}
+
+#[test]
+fn inspect_shows_metadata_tensors_formats_and_memory() {
+    let out = good(aloud().arg("inspect").arg(smollm2()));
+    for part in [
+        "GGUF version 3: 135 M parameters in 272 tensors",
+        "general.architecture",
+        "\"llama\"",
+        "... (49152 in all)",
+        "blk.*.attn_q.weight",
+        "Q4_1",
+        "context   weights",
+        "8192",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert!(!out.contains("incomplete"), "{out}");
+    assert!(out.lines().all(|line| line.len() < 400), "long values are cut");
+    let every = good(aloud().arg("inspect").arg("--tensors").arg(smollm2()));
+    assert!(every.contains("blk.29.ffn_up.weight"), "{every}");
+}
+
+#[test]
+fn inspect_reads_a_header_without_weights() {
+    let out = good(aloud().arg("inspect").arg(r1_header()));
+    assert!(out.contains("incomplete") && out.contains("DeepSeek-R1") && out.contains("131072"), "{out}");
+    let report: Value = serde_json::from_str(&good(aloud().args(["inspect", "--json"]).arg(r1_header()))).unwrap();
+    assert_eq!(report["complete"], false);
+    assert_eq!(report["is_r1"], true);
+    assert_eq!(report["architecture"], "qwen2");
+    assert_eq!(report["tensors"].as_array().unwrap().len(), 339);
+    assert_eq!(report["metadata"]["qwen2.block_count"], 28);
+    let memory = report["memory"].as_array().unwrap();
+    assert_eq!(memory.len(), 7, "2048 to 131072");
+    for row in memory {
+        let [n, weights, cache, total] =
+            ["context_tokens", "weight_bytes", "cache_bytes", "total_bytes"].map(|key| row[key].as_u64().unwrap());
+        // Keys and values in f16 of 28 layers with 4 heads of 128, and the f32 rotary table.
+        assert_eq!(cache, n * (2 * 2 * 28 * 4 * 128 + 4 * 128));
+        assert_eq!(total, weights + cache);
+    }
+    let types: u64 = report["types"].as_array().unwrap().iter().map(|t| t["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(report["tensor_bytes"].as_u64(), Some(types));
+}
+
+#[test]
+fn a_missing_model_is_a_usage_error_that_says_what_to_type() {
+    for command in [vec!["ask", "hi"], vec!["tokenize", "hi"], vec!["bench"], vec!["inspect"]] {
+        let run = run(aloud().args(&command));
+        assert_eq!(run.code, 2, "{command:?}");
+        assert!(run.err.contains("give a GGUF file") && run.err.contains("ALOUD_MODEL"), "{}", run.err);
+        assert_eq!((run.out.as_str(), run.err.lines().count()), ("", 1));
+    }
+}
+
+#[test]
+fn files_that_are_no_models_are_refused_with_code_4() {
+    let mut text = tempfile::NamedTempFile::new().unwrap();
+    text.write_all(b"this is no model, only text that is long enough to be looked at").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (path, part) in [
+        (text.path(), "expected \"GGUF\""),
+        (std::path::Path::new("/nowhere/model.gguf"), "/nowhere/model.gguf"),
+        (folder.path(), "config.json"),
+    ] {
+        for command in ["inspect", "ask"] {
+            let mut aloud = aloud();
+            aloud.arg(command);
+            if command == "ask" {
+                aloud.args(["hi", "-m"]);
+            }
+            let run = run(aloud.arg(path));
+            assert_eq!(run.code, 4, "{}", run.err);
+            assert!(run.err.starts_with("error: ") && run.err.contains(part), "{}", run.err);
+            assert_eq!((run.out.as_str(), run.err.lines().count()), ("", 1));
+        }
+    }
+}
+
+#[test]
+fn a_header_without_weights_answers_nothing() {
+    let run = run(aloud().args(["ask", "hi", "-m"]).arg(r1_header()));
+    assert_eq!(run.code, 4);
+    assert!(run.err.contains("cut short") && run.err.contains("download it again"), "{}", run.err);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_aloud"))
+        .args(["inspect", "--json"])
+        .arg(r1_header())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success());
+}
+
+#[test]
+fn an_empty_question_is_a_usage_error() {
+    let run = run(aloud().args(["ask", "-m"]).arg(smollm2()).write_stdin(" \n"));
+    assert_eq!(run.code, 2);
+    assert!(run.err.contains("question is empty"), "{}", run.err);
+}
