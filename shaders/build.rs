@@ -58,6 +58,26 @@ fn resolve(permutation: &Permutation) -> String {
     compiled.to_string()
 }
 
+/// Every device that WebGPU runs on has this much; kernels with subgroups may assume no more of the rest.
+fn check_portable(name: &str, module: &naga::Module, n_bindings: usize) {
+    assert!(n_bindings <= 8, "{name}: {n_bindings} storage bindings, a portable kernel has 8");
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let shared = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
+    // Arrays whose length is an override count for what `select` sets at most: 128 threads.
+    let bytes: u32 = shared
+        .map(|(_, v)| match module.types[v.ty].inner {
+            naga::TypeInner::Array { size: naga::ArraySize::Pending(_), stride, .. } => 2 * 128 * stride,
+            _ => layouter[v.ty].size,
+        })
+        .sum();
+    assert!(bytes <= 16384, "{name}: {bytes} bytes of workgroup memory, a portable kernel has 16384");
+    for entry in &module.entry_points {
+        let threads: u32 = entry.workgroup_size.iter().product();
+        assert!(threads <= 256, "{name}: {threads} threads, a portable kernel has 256");
+    }
+}
+
 /// The constant's source: text, bindings in order, overrides, use of subgroups.
 fn kernel(constant: &str, permutation: &Permutation, wgsl: &str) -> String {
     let name = &permutation.name;
@@ -78,6 +98,7 @@ fn kernel(constant: &str, permutation: &Permutation, wgsl: &str) -> String {
             bindings.insert(binding.binding, (plain.to_owned(), access.contains(naga::StorageAccess::STORE)));
         }
     }
+    check_portable(name, &module, bindings.len());
     let bindings = bindings.iter().fold(String::new(), |list, (index, (name, write))| {
         list + &format!("Binding {{ index: {index}, name: {name:?}, writable: {write} }}, ")
     });

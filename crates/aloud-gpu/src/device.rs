@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 /// What may be changed when opening a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GpuOptions {
-    /// Use subgroup kernels where the device has them.
+    /// Use what the device offers beyond what every WebGPU device has: subgroups and larger limits. Without it, the device is
+    /// opened as a browser on a phone would open it: 16 KiB of workgroup memory, 8 storage bindings, 256 invocations.
     pub subgroups: bool,
     /// Let the driver check every array index and loop (slower; shaders are validated and tested without).
     pub checked_shaders: bool,
@@ -128,7 +129,14 @@ impl Gpu {
         let mut features = wgpu::Features::empty();
         let subgroups = options.subgroups && adapter.features().contains(wgpu::Features::SUBGROUP);
         features.set(wgpu::Features::SUBGROUP, subgroups);
-        let limits = adapter.limits();
+        let mut limits = adapter.limits();
+        if !options.subgroups {
+            limits = wgpu::Limits {
+                max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+                max_buffer_size: limits.max_buffer_size,
+                ..wgpu::Limits::default()
+            };
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("aloud"),
             required_features: features,
