@@ -103,6 +103,71 @@ fn matmul_in_parts() {
     }
 }
 
+/// The embedding of DeepSeek-R1-Distill-Qwen-7B, 306 MB in Q4_K, with rows that repeat: looked up and multiplied with.
+struct QwenEmbedding;
+
+impl QwenEmbedding {
+    const V: u32 = 152_064;
+    const D: u32 = 3584;
+    /// Rows that differ; V is no multiple, so that no part begins like another.
+    const PERIOD: u32 = 1000;
+
+    fn rows() -> Vec<u8> {
+        Numbers::new(11).blocks(DType::Q4_K, (Self::PERIOD * Self::D) as usize)
+    }
+
+    fn x() -> Vec<f32> {
+        Numbers::new(12).with_outliers(Self::D as usize)
+    }
+
+    /// Lookup of some tokens, then the product of all rows with `x`.
+    fn run(executor: &mut aloud_gpu::GpuExecutor, tokens: &[u32]) -> [Vec<f32>; 2] {
+        let table = executor.create_weight("token_embd", DType::Q4_K, Self::V, Self::D).expect("fits");
+        let rows = Self::rows();
+        let row_bytes = rows.len() / Self::PERIOD as usize;
+        for first in (0..Self::V).step_by(Self::PERIOD as usize) {
+            let n = Self::PERIOD.min(Self::V - first) as usize;
+            executor.write_weight(table, first, &rows[..n * row_bytes]).expect("is written");
+        }
+        let at = integers(executor, &[4], &[0, tokens.len() as u32, 0, 0]);
+        let ids = integers(executor, &[tokens.len() as u32], tokens);
+        let mut looked_up = Recording::new(at, tokens.len() as u32);
+        aloud_ops::embed(&mut looked_up, ids, table);
+        let x = floats(executor, &[1, Self::D], &Self::x());
+        let mut product = Recording::new(at, 1);
+        aloud_ops::matmul(&mut product, "head", x, table, None);
+        [looked_up, product].map(|mut recording| {
+            let y = expose(executor, &mut recording);
+            let plan = executor.compile(&recording).expect("compiles");
+            executor.submit(&plan, 1, None).expect("runs");
+            bytemuck::cast_slice(&pollster::block_on(executor.read_state(y)).expect("reads")).to_vec()
+        })
+    }
+}
+
+#[test]
+fn qwen_embedding_with_bindings_of_128_mib() {
+    use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
+    let (d, period) = (QwenEmbedding::D as usize, QwenEmbedding::PERIOD as usize);
+    let mut rows = vec![0.0; period * d];
+    aloud_format::dequantize(DType::Q4_K, &QwenEmbedding::rows(), &mut rows).expect("whole blocks");
+    let row = |id: u32| &rows[id as usize % period * d..][..d];
+    let tokens = [0, 1, 65_535, 66_577, 70_001, 133_156, 152_063];
+    let looked_up: Vec<f32> = tokens.iter().flat_map(|&id| row(id).to_vec()).collect();
+    let mut products = vec![0.0; period];
+    aloud_cpu::ops::matmul(&QwenEmbedding::x(), &rows, None, d, &mut products);
+    let product: Vec<f32> = (0..QwenEmbedding::V as usize).map(|i| products[i % period]).collect();
+    for summary in pollster::block_on(adapters()) {
+        let options = GpuOptions { max_binding_bytes: Some(128 << 20), ..GpuOptions::default() };
+        let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
+        let got = QwenEmbedding::run(&mut GpuExecutor::new(gpu), &tokens);
+        for (got, expected, tolerance) in [(&got[0], &looked_up, 1e-7), (&got[1], &product, SUMS)] {
+            let error = aloud_tests::relative_error(got, expected);
+            assert!(error <= tolerance, "{}: off by {error:.2e}, allowed {tolerance:.0e}", summary.name);
+        }
+    }
+}
+
 struct Embed {
     dtype: DType,
     d: u32,
