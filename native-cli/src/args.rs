@@ -15,8 +15,8 @@ Examples:
 Every flag can be given in the environment too, under the name that its help shows; the flag wins.
 The answer goes to stdout, everything else to stderr.
 
-Exit codes: 0 done, 1 other failures, 2 usage, 3 model too large or prompt too long, 4 file or format, 5 device,
-130 stopped by Ctrl-C.";
+Exit codes: 0 done, 2 usage, 3 model too large or prompt too long, 4 file or format, 5 device,
+130 stopped by Ctrl-C, 1 anything else.";
 
 /// Runs language models of the DeepSeek-R1 family and their relatives on your GPU.
 #[derive(Debug, Parser)]
@@ -39,7 +39,12 @@ pub fn parse() -> Cli {
 /// The definition, without the values of environment variables in the help: a key or path there is nobody's business.
 pub fn command() -> clap::Command {
     let hide = |c: clap::Command| c.mut_args(|a| a.hide_env_values(true));
-    hide(Cli::command()).mut_subcommands(hide)
+    // Some commands know better than the library how much they need.
+    let context = |c: clap::Command, help| c.mut_arg("ctx_size", |a| a.help(help));
+    hide(Cli::command())
+        .mut_subcommand("bench", |c| context(c, "Context in tokens [default: what the longest run needs]"))
+        .mut_subcommand("perplexity", |c| context(c, "Tokens per chunk [default: 512]"))
+        .mut_subcommands(hide)
 }
 
 /// One variant per command.
@@ -317,8 +322,9 @@ pub struct DevicesArgs {
 /// `aloud bench`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-pp is the prompt, computed from an empty cache; its time is that to the first token. tg is one token after another,
-behind --depth tokens that are cached before. One run of each warms up and does not count.
+pp is the prompt, computed from an empty cache; its time is that to the first token.
+tg is one token after another, behind --depth tokens that are cached before.
+One run of each warms up and does not count.
 
 Examples:
   aloud bench -m model.gguf
@@ -341,7 +347,7 @@ pub struct BenchArgs {
     #[arg(
         short = 'n',
         long = "generate",
-        short_alias = 'g',
+        visible_short_alias = 'g',
         visible_alias = "predict",
         env = "ALOUD_GENERATE",
         value_name = "TOKENS",
@@ -363,8 +369,8 @@ pub struct BenchArgs {
 /// `aloud logits`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-stdout gets {\"ids\":[...],\"logits\":[...]}, with one list per position under --all. A text is cut as by
-`aloud tokenize`: no special token is added.
+stdout gets {\"ids\":[...],\"logits\":[...]}, with one list per position under --all.
+A text is cut as by `aloud tokenize`: no special token is added.
 
 Examples:
   aloud logits -m model.gguf --ids 1,2,3
@@ -392,8 +398,8 @@ pub struct LogitsArgs {
 /// `aloud tokenize`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-No special token is added, and text that reads like one stays text. The pieces joined are the text: where a character
-takes several tokens, the last one has it.
+No special token is added, and text that reads like one stays text. The pieces joined are the
+text: where a character takes several tokens, the last one has it.
 
 Examples:
   aloud tokenize -m model.gguf \"Hello, world\"
@@ -416,8 +422,8 @@ pub struct TokenizeArgs {
 /// `aloud perplexity`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The text is cut into chunks of the context; in each the second half is predicted, so that every prediction has at least
-half a context before it. The error is the standard error of the mean.
+The text is cut into chunks of the context; in each the second half is predicted, so that every
+prediction has at least half a context before it. The error is the standard error of the mean.
 
 Examples:
   aloud perplexity -m model.gguf text.txt

@@ -74,6 +74,9 @@ impl Printer {
     }
 
     fn event(&mut self, event: ChatEvent) -> io::Result<()> {
+        if !matches!(event, ChatEvent::Prefill { .. }) {
+            self.bar.finish_and_clear();
+        }
         match event {
             ChatEvent::Prefill { done, total } => {
                 self.bar.set_length(total as u64);
@@ -88,31 +91,34 @@ impl Printer {
         }
     }
 
-    /// Dimmed and, for those who see no colours, under a heading and behind a bar; on stderr.
     fn thought(&mut self, text: &str) -> io::Result<()> {
         if self.show.talk.quiet {
             return Ok(());
         }
-        self.bar.finish_and_clear();
-        let mut shown = String::new();
+        let framed = self.framed(text);
+        let mut err = io::stderr().lock();
+        write!(err, "{}", self.dim.apply_to(framed))?;
+        err.flush()
+    }
+
+    /// A piece of the thought under a heading and behind a bar, for those who see no colours.
+    fn framed(&mut self, text: &str) -> String {
+        let mut framed = String::new();
         if self.part == Part::Nothing {
-            shown.push_str("thinking\n");
+            framed.push_str("thinking\n");
             self.part = Part::Thought;
         }
         for piece in text.split_inclusive('\n') {
             if self.at_line_start {
-                shown.push_str("| ");
+                framed.push_str("| ");
             }
-            shown.push_str(piece);
+            framed.push_str(piece);
             self.at_line_start = piece.ends_with('\n');
         }
-        let mut err = io::stderr().lock();
-        write!(err, "{}", self.dim.apply_to(shown))?;
-        err.flush()
+        framed
     }
 
     fn answer(&mut self, text: &str) -> io::Result<()> {
-        self.bar.finish_and_clear();
         self.end_thought();
         self.part = Part::Answer;
         self.at_line_start = text.ends_with('\n');
@@ -173,4 +179,19 @@ fn json_line(value: &serde_json::Value) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{value}")?;
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thought_is_set_apart_however_it_is_cut() {
+        let talk = Talk { verbose: false, quiet: false };
+        for pieces in [&["a b\nc", "\n", "\nd"][..], &["a ", "b", "\n", "c\n\nd"], &["a b\nc\n\nd"]] {
+            let mut printer = Printer::new(Show { json: false, hide_thinking: false, talk });
+            let framed: String = pieces.iter().map(|piece| printer.framed(piece)).collect();
+            assert_eq!(framed, "thinking\n| a b\n| c\n| \n| d");
+        }
+    }
 }

@@ -1,8 +1,6 @@
 //! What `--help` teaches.
 
-use common::{aloud, good};
-
-mod common;
+use crate::common::{aloud, good};
 
 #[test]
 fn help_of_every_command() {

@@ -1,9 +1,7 @@
 //! Commands that run a model: on whatever adapters there are, with as few loads as possible.
 
-use common::{aloud, good, run, smollm2};
+use crate::common::{aloud, good, run, smollm2};
 use serde_json::Value;
-
-mod common;
 
 #[test]
 fn ask_answers_with_one_json_object_per_line() {

@@ -1,10 +1,8 @@
 //! Commands that read a file's header and need no device.
 
-use common::{aloud, good, r1_header, run, smollm2};
+use crate::common::{aloud, good, r1_header, run, smollm2};
 use serde_json::{Value, json};
 use std::io::Write;
-
-mod common;
 
 fn tokenize(model: &std::path::Path, text: &str, flags: &[&str]) -> Value {
     let out = good(aloud().arg("tokenize").arg("-m").arg(model).arg("--json").args(flags).write_stdin(text));
