@@ -31,15 +31,19 @@ mod model;
 
 pub use aloud_engine::{EngineError, Finish, Sampling};
 pub use aloud_format::{
-    ByteSource, DType, FormatError, Gguf, MemorySource, MetaArray, MetaValue, Metadata, ShardIndex, TensorInfo, TensorSet,
+    ByteSource, DType, FormatError, Gguf, MemorySource, MetaArray, MetaValue, Metadata, ShardIndex, TensorInfo,
+    TensorSet,
 };
 pub use aloud_gpu::{
-    AdapterSummary, Choice, Counters, DeviceCaps, Gpu, GpuError, GpuExecutor, GpuOptions, GpuPlan, PlanFigures, adapters,
+    AdapterSummary, Choice, Counters, DeviceCaps, Gpu, GpuError, GpuExecutor, GpuOptions, GpuPlan, PlanFigures,
+    adapters,
 };
 pub use aloud_model::{Config, Container, MemoryNeed, ModelError, Progress, RopeScaling};
 pub use aloud_ops as ops;
 pub use aloud_ops::Elem;
-pub use aloud_text::{ChatTemplate, Detokenizer, Message, RenderOptions, Role, Special, TextError, ThinkMode, Tokenizer};
+pub use aloud_text::{
+    ChatTemplate, Detokenizer, Message, RenderOptions, Role, Special, TextError, ThinkMode, Tokenizer,
+};
 pub use chat::{ChatEvent, ChatOptions, Ending, FinishReason, Timings, Usage};
 pub use error::Error;
 #[cfg(not(target_arch = "wasm32"))]
