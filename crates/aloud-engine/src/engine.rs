@@ -16,7 +16,7 @@ pub struct EngineOptions {
     pub n_ctx: u32,
     /// Elements of the KV cache: [`Elem::F16`] or [`Elem::F32`].
     pub cache: Elem,
-    /// Tokens per cache block.
+    /// Tokens per cache block: a multiple of 32, which is what kernels walk at once.
     pub block_tokens: u32,
     /// Sizes of the chunks that prompts are cut into, ascending.
     pub chunks: Vec<u32>,
