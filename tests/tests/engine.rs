@@ -279,6 +279,9 @@ fn a_budget_closes_the_thought() {
         let closed: Vec<u32> = SHORT.iter().chain(&tokens[..4]).copied().collect();
         assert_eq!(answer(Thought { open_at_start: false, ..thought }), LLAMA, "no thought, no end, on {place}");
         assert_eq!(answer(Thought { budget: None, ..thought }), LLAMA, "no budget, no end, on {place}");
+        // A thought that the model opens itself is counted from there.
+        let late = answer(Thought { open: LLAMA[1], budget: Some(2), open_at_start: false, ..thought });
+        assert_eq!((&late[..4], late[4]), (&LLAMA[..4], 251), "on {place}");
         // A budget of nothing closes at once; a thought that the model closes itself is not closed again.
         assert_eq!(answer(Thought { budget: Some(0), ..thought })[0], 251, "on {place}");
         assert_eq!(answer(Thought { close: LLAMA[1], ..thought }), LLAMA, "on {place}");

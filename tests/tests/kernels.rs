@@ -427,7 +427,12 @@ fn sampling() {
                 ..SamplerState::default()
             };
             state.stop_ids[..3].copy_from_slice(&[0, 3, 4]);
-            let step = Step { pos: 17, n_tokens: 1 + u32::from(odd), n_generated: 16 + round, thinking: round % 3 / 2 };
+            let step = Step {
+                pos: 17,
+                n_tokens: 1 + u32::from(odd),
+                n_generated: 16 + round,
+                thinking: [0, 1, 22][round as usize % 3],
+            };
             let case = Sampling { logits: logits.clone(), counts: counts.clone(), state, step };
             check_sampling(&format!("V {v}, case {i}, round {round}"), &case, &mut executors);
         }

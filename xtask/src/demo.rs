@@ -13,6 +13,8 @@ pub fn demo(question: &str) -> Result<()> {
     }
     let mut command = run::cargo();
     command.args(["run", "--release", "-p", "aloud-cli", "--bin", "aloud", "--", "ask", "-m"]).arg(model).arg(question);
+    // A pipe that stays open would be waited for as a part of the question.
+    command.stdin(std::process::Stdio::null());
     vulkan::set_env(&mut command, vulkan::CpuDrivers::Lavapipe)?;
     run::run("Build the engine with optimisation and ask the model (the first build takes minutes)", &mut command)
 }

@@ -30,6 +30,22 @@ impl Default for EngineOptions {
     }
 }
 
+impl EngineOptions {
+    fn check(&self) -> Result<(), EngineError> {
+        let wrong = |field, found, expected| Err(EngineError::Options { field, found, expected });
+        if self.block_tokens == 0 || !self.block_tokens.is_multiple_of(32) {
+            return wrong("block_tokens", self.block_tokens.to_string(), "a multiple of 32");
+        }
+        if !self.chunks.iter().any(|&c| c > 1) || !self.chunks.is_sorted() {
+            return wrong("chunks", format!("{:?}", self.chunks), "ascending sizes, one of them above 1");
+        }
+        if !matches!(self.cache, Elem::F16 | Elem::F32) {
+            return wrong("cache", format!("{:?}", self.cache), "F16 or F32");
+        }
+        Ok(())
+    }
+}
+
 /// What to generate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -108,9 +124,10 @@ impl<E: Executor> Engine<E> {
             let expected = format!("2 to {}, which the model was made for", config.max_position_embeddings);
             return Err(EngineError::Context { n_ctx, expected });
         }
+        options.check()?;
         let n_blocks = n_ctx.div_ceil(options.block_tokens);
         let chunks: Vec<u32> = options.chunks.iter().copied().filter(|&c| c > 1).collect();
-        let max_chunk = chunks.iter().copied().max().expect("prompts are computed in chunks of more than one token");
+        let max_chunk = chunks.iter().copied().max().expect("the options were checked");
         let state = State::create(&mut executor, &config, n_blocks, options.block_tokens, options.cache, max_chunk)
             .map_err(EngineError::executor)?;
         let plans = PlanSet::compile(&mut executor, &config, &weights, &state, &chunks)?;
@@ -342,5 +359,26 @@ impl<E: Executor> Engine<E> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_cannot_work_are_named() {
+        let bad = [
+            ("block_tokens", EngineOptions { block_tokens: 48, ..EngineOptions::default() }),
+            ("block_tokens", EngineOptions { block_tokens: 0, ..EngineOptions::default() }),
+            ("chunks", EngineOptions { chunks: vec![1], ..EngineOptions::default() }),
+            ("chunks", EngineOptions { chunks: vec![64, 32], ..EngineOptions::default() }),
+            ("cache", EngineOptions { cache: Elem::U32, ..EngineOptions::default() }),
+        ];
+        assert!(EngineOptions::default().check().is_ok());
+        for (name, options) in bad {
+            let error = options.check().expect_err("is refused");
+            assert!(matches!(error, EngineError::Options { field, .. } if field == name), "{error}");
+        }
     }
 }

@@ -54,6 +54,16 @@ pub enum EngineError {
         /// What is possible.
         expected: String,
     },
+    /// A setting of the engine that cannot work.
+    #[error("engine option `{field}` is {found}, expected {expected}")]
+    Options {
+        /// Which.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What it can be.
+        expected: &'static str,
+    },
     /// Loading.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -18,7 +18,7 @@ pub struct Step {
     pub n_tokens: u32,
     /// Tokens sampled so far in this answer.
     pub n_generated: u32,
-    /// 1 while inside the thought, if the model has one.
+    /// 0 outside of the thought; inside it, 1 more than the tokens of thought so far.
     pub thinking: u32,
 }
 

@@ -62,10 +62,12 @@ pub fn sample(scores: &[f32], state: &SamplerState, step: Step) -> (Step, Sample
     }
     let mut token = draw(scores, state, uniform(state.seed, step.n_generated));
     let mut next = step;
-    if step.thinking == 1 && step.n_generated >= state.think_budget {
+    if step.thinking > state.think_budget {
         token = state.think_close;
     }
-    if token == state.think_open {
+    if step.thinking > 0 {
+        next.thinking += 1;
+    } else if token == state.think_open {
         next.thinking = 1;
     }
     if token == state.think_close {
