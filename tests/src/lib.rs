@@ -8,6 +8,24 @@ use aloud_format::DType;
 use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
 use aloud_ops::{Elem, Executor, Recording, Step, Storage, Tensor};
 
+/// The formats that have kernels.
+pub const FORMATS: [DType; 14] = [
+    DType::F32,
+    DType::F16,
+    DType::BF16,
+    DType::Q4_0,
+    DType::Q4_1,
+    DType::Q5_0,
+    DType::Q5_1,
+    DType::Q8_0,
+    DType::Q2_K,
+    DType::Q3_K,
+    DType::Q4_K,
+    DType::Q5_K,
+    DType::Q6_K,
+    DType::IQ4_NL,
+];
+
 /// SplitMix64: the same numbers everywhere.
 pub struct Numbers(u64);
 

@@ -5,25 +5,7 @@ use aloud_format::DType;
 use aloud_ops::{
     Attention, Elem, Executor, KvCache, Op, Recording, Rope, RopePairing, SamplerBuffers, SamplerState, Step, Tensor,
 };
-use aloud_tests::{Numbers, Scenario, check, executors, expose, floats, integers, run, weight};
-
-/// The formats that have kernels.
-const FORMATS: [DType; 14] = [
-    DType::F32,
-    DType::F16,
-    DType::BF16,
-    DType::Q4_0,
-    DType::Q4_1,
-    DType::Q5_0,
-    DType::Q5_1,
-    DType::Q8_0,
-    DType::Q2_K,
-    DType::Q3_K,
-    DType::Q4_K,
-    DType::Q5_K,
-    DType::Q6_K,
-    DType::IQ4_NL,
-];
+use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose, floats, integers, run, weight};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;

@@ -3,6 +3,7 @@
 use aloud_engine::EngineOptions;
 use aloud_format::DType;
 use aloud_ops::{Elem, Executor};
+use aloud_tests::FORMATS;
 use aloud_tests::places::{Place, best_ids, fastest_gpu, gpus, greedy, oracle_and_gpu, worst_error};
 use aloud_tests::tiny::{Family, Form, ROWS, SHORT, Stored, Tiny, VOCAB, fnv1a64, golden, long, permuted, values};
 
@@ -170,24 +171,6 @@ fn gguf_and_safetensors_are_one_model() {
         }
     }
 }
-
-/// Formats that kernels compute with.
-const FORMATS: [DType; 14] = [
-    DType::F32,
-    DType::F16,
-    DType::BF16,
-    DType::Q4_0,
-    DType::Q4_1,
-    DType::Q5_0,
-    DType::Q5_1,
-    DType::Q8_0,
-    DType::Q2_K,
-    DType::Q3_K,
-    DType::Q4_K,
-    DType::Q5_K,
-    DType::Q6_K,
-    DType::IQ4_NL,
-];
 
 /// Chunks, and a decode step, whose logits show in the drawn token only: both kernels of each format are in play.
 #[test]
