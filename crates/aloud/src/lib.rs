@@ -7,13 +7,16 @@
 //! let files = ModelFiles::open("model.gguf")?;
 //! let mut model = Model::load(files, &LoadOptions::default(), |_| {}).await?;
 //! let question = [Message::new(Role::User, "What is the capital of France?")];
-//! let ending = model.chat(&question, &ChatOptions::default(), |event| {
-//!     if let ChatEvent::Answer(text) = event {
-//!         print!("{text}");
-//!     }
-//!     std::ops::ControlFlow::Continue(())
-//! });
-//! println!("\n{} tokens", ending.await?.usage.completion_tokens);
+//! let options = ChatOptions::default();
+//! let ending = model
+//!     .chat(&question, &options, |event| {
+//!         if let ChatEvent::Answer(text) = event {
+//!             print!("{text}");
+//!         }
+//!         std::ops::ControlFlow::Continue(())
+//!     })
+//!     .await?;
+//! println!("\n{} tokens", ending.usage.completion_tokens);
 //! # Ok(())
 //! # }
 //! ```
