@@ -1,5 +1,6 @@
 //! Generation on a tiny model: chunks, caches, seeds, ends, cancellation, and what a token costs the host.
 
+use aloud_cpu::CpuExecutor;
 use aloud_engine::{EngineError, EngineOptions, Event, Finish, Request, Sampling, Thought};
 use aloud_format::DType;
 use aloud_gpu::Counters;
@@ -287,6 +288,18 @@ fn a_budget_closes_the_thought() {
         assert_eq!(answer(Thought { close: LLAMA[1], ..thought }), LLAMA, "on {place}");
         assert_eq!(engine.generate(&greedy(&closed, 4)).0, tokens[4..], "on {place}");
     });
+}
+
+#[test]
+fn logits_check_every_id_of_a_whole_context() {
+    let mut engine = model(Family::Llama).engine(CpuExecutor::new(), EngineOptions { n_ctx: 20, ..options() });
+    let mut whole = long()[..20].to_vec();
+    let mut rows = 0;
+    pollster::block_on(engine.logits(&whole, |_, _| rows += 1)).expect("a whole context can be looked at");
+    assert_eq!(rows, 20);
+    whole[0] = 256;
+    let error = pollster::block_on(engine.logits(&whole, |_, _| ())).expect_err("is refused");
+    assert!(matches!(error, EngineError::TokenId { id: 256, n_vocab: 256 }), "{error}");
 }
 
 #[test]

@@ -30,6 +30,18 @@ impl Default for EngineOptions {
     }
 }
 
+/// Whether a model can be given a context of so many tokens; for those who want to know before loading it.
+///
+/// # Errors
+/// If it was made for fewer, or they are too few for a prompt and an answer.
+pub fn check_context(n_ctx: u32, config: &Config) -> Result<(), EngineError> {
+    let most = config.max_position_embeddings;
+    if (2..=most).contains(&n_ctx) {
+        return Ok(());
+    }
+    Err(EngineError::Context { n_ctx, expected: format!("2 to {most}, which the model was made for") })
+}
+
 impl EngineOptions {
     fn check(&self) -> Result<(), EngineError> {
         let wrong = |field, found, expected| Err(EngineError::Options { field, found, expected });
@@ -120,10 +132,7 @@ impl<E: Executor> Engine<E> {
     /// If the context is impossible, or the executor cannot hold cache or activations.
     pub fn new(mut executor: E, config: Config, weights: Weights, options: EngineOptions) -> Result<Self, EngineError> {
         let n_ctx = options.n_ctx;
-        if n_ctx < 2 || n_ctx > config.max_position_embeddings {
-            let expected = format!("2 to {}, which the model was made for", config.max_position_embeddings);
-            return Err(EngineError::Context { n_ctx, expected });
-        }
+        check_context(n_ctx, &config)?;
         options.check()?;
         let n_blocks = n_ctx.div_ceil(options.block_tokens);
         let chunks: Vec<u32> = options.chunks.iter().copied().filter(|&c| c > 1).collect();
@@ -161,11 +170,12 @@ impl<E: Executor> Engine<E> {
             Pages::new(self.pages.capacity() / self.options.block_tokens as usize, self.options.block_tokens as usize);
     }
 
-    fn check_prompt(&self, prompt: &[u32]) -> Result<(), EngineError> {
+    /// At most `most` ids, each of which the model has.
+    fn check_prompt(&self, prompt: &[u32], most: usize) -> Result<(), EngineError> {
         if prompt.is_empty() {
             return Err(EngineError::EmptyPrompt);
         }
-        if prompt.len() >= self.options.n_ctx as usize {
+        if prompt.len() > most {
             return Err(EngineError::PromptTooLong { n_prompt: prompt.len(), n_ctx: self.options.n_ctx });
         }
         let n_vocab = self.config.vocab_size;
@@ -184,7 +194,7 @@ impl<E: Executor> Engine<E> {
         request: &Request,
         mut on_event: impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Generation, EngineError> {
-        self.check_prompt(&request.prompt)?;
+        self.check_prompt(&request.prompt, self.options.n_ctx as usize - 1)?;
         let n_prompt = request.prompt.len();
         let max_tokens = request.max_tokens.min(self.options.n_ctx - n_prompt as u32).max(1);
         let n_vocab = request.n_vocab.min(self.config.vocab_size);
@@ -225,6 +235,14 @@ impl<E: Executor> Engine<E> {
         }
     }
 
+    /// Places the next rows of the sequence behind what is cached. Returns the cached positions after them.
+    fn write_rows(&mut self, rows: &[u32], thinking: u32) -> u32 {
+        let step = Step { pos: self.pages.n_tokens() as u32, n_tokens: rows.len() as u32, n_generated: 0, thinking };
+        self.executor.write_state(self.state.step, 0, bytemuck::bytes_of(&step));
+        self.executor.write_state(self.state.sampler.tokens, 0, bytemuck::cast_slice(rows));
+        step.pos + step.n_tokens
+    }
+
     /// Computes the prompt from `done` on, chunk by chunk, and draws the first token. `None` if the listener broke.
     async fn prefill(
         &mut self,
@@ -238,38 +256,35 @@ impl<E: Executor> Engine<E> {
         let mut under_way: VecDeque<(usize, E::Ticket)> = VecDeque::new();
         loop {
             if on_event(Event::Prefill { done, total }).is_break() {
-                self.drain(under_way).await?;
+                self.drain(under_way.into_iter().map(|(_, ticket)| ticket)).await?;
                 return Ok(None);
             }
             let rest = &prompt[self.pages.n_tokens()..];
             let (size, last) = self.plans.chunk_for(rest.len());
             let rows = &rest[..size.min(rest.len())];
-            let step =
-                Step { pos: self.pages.n_tokens() as u32, n_tokens: rows.len() as u32, n_generated: 0, thinking };
-            self.executor.write_state(self.state.step, 0, bytemuck::bytes_of(&step));
-            self.executor.write_state(self.state.sampler.tokens, 0, bytemuck::cast_slice(rows));
-            let n_kv = step.pos + step.n_tokens;
+            let n_kv = self.write_rows(rows, thinking);
             let report = Some(if last { self.state.sampler.result } else { self.state.step });
             let plan = self.plans.chunk(size, last);
             let ticket = self.executor.submit(plan, n_kv, report).map_err(EngineError::executor)?;
             let ticket = ticket.expect("a result was asked for");
             self.pages.append(rows);
             if last {
-                self.drain(under_way).await?;
+                self.drain(under_way.into_iter().map(|(_, ticket)| ticket)).await?;
                 return Ok(Some(ticket));
             }
             under_way.push_back((n_kv as usize, ticket));
             // One chunk runs while the next is prepared; more would only delay a cancellation.
             if under_way.len() > 1 {
                 let (computed, ticket) = under_way.pop_front().expect("there are two");
-                self.executor.read_ticket(ticket, &mut [0; 16]).await.map_err(EngineError::executor)?;
+                self.drain([ticket]).await?;
                 done = computed;
             }
         }
     }
 
-    async fn drain(&mut self, tickets: VecDeque<(usize, E::Ticket)>) -> Result<(), EngineError> {
-        for (_, ticket) in tickets {
+    /// Waits for results that nobody looks at.
+    async fn drain(&mut self, tickets: impl IntoIterator<Item = E::Ticket>) -> Result<(), EngineError> {
+        for ticket in tickets {
             self.executor.read_ticket(ticket, &mut [0; 16]).await.map_err(EngineError::executor)?;
         }
         Ok(())
@@ -319,10 +334,7 @@ impl<E: Executor> Engine<E> {
             };
             break;
         }
-        for ticket in under_way {
-            self.executor.read_ticket(ticket, &mut [0; 16]).await.map_err(EngineError::executor)?;
-        }
-        Ok(())
+        self.drain(under_way).await
     }
 
     /// The logits of every position, row by row: `on_row(position, logits)`. Leaves the cache with these tokens.
@@ -331,7 +343,7 @@ impl<E: Executor> Engine<E> {
     /// If the prompt is impossible or the device fails.
     pub async fn logits(&mut self, ids: &[u32], mut on_row: impl FnMut(usize, &[f32])) -> Result<(), EngineError> {
         // No answer follows: a whole context may be looked at.
-        self.check_prompt(&ids[usize::from(ids.len() == self.options.n_ctx as usize)..])?;
+        self.check_prompt(ids, self.options.n_ctx as usize)?;
         let chunk = self.plans.prefill[0].0;
         let vocab = self.config.vocab_size;
         if self.logits.is_none() {
@@ -344,18 +356,16 @@ impl<E: Executor> Engine<E> {
         self.clear_cache();
         self.begin(ids);
         self.reserve(ids.len());
-        for (i, rows) in ids.chunks(chunk as usize).enumerate() {
-            let pos = i as u32 * chunk;
-            let step = Step { pos, n_tokens: rows.len() as u32, ..Step::default() };
-            self.executor.write_state(self.state.step, 0, bytemuck::bytes_of(&step));
-            self.executor.write_state(self.state.sampler.tokens, 0, bytemuck::cast_slice(rows));
+        for rows in ids.chunks(chunk as usize) {
+            let pos = self.pages.n_tokens();
+            let n_kv = self.write_rows(rows, 0);
             let (plan, out) = self.logits.as_ref().expect("was made above");
-            self.executor.submit(plan, pos + step.n_tokens, None).map_err(EngineError::executor)?;
+            self.executor.submit(plan, n_kv, None).map_err(EngineError::executor)?;
             let bytes = self.executor.read_state(*out).await.map_err(EngineError::executor)?;
             self.pages.append(rows);
             for (r, row) in bytes.chunks_exact(vocab as usize * 4).take(rows.len()).enumerate() {
                 let floats: Vec<f32> = row.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-                on_row(pos as usize + r, &floats);
+                on_row(pos + r, &floats);
             }
         }
         Ok(())

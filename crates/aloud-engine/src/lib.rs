@@ -9,7 +9,7 @@ mod pages;
 mod plans;
 mod sampling;
 
-pub use engine::{Engine, EngineOptions, Event, Finish, Generation, Request};
+pub use engine::{Engine, EngineOptions, Event, Finish, Generation, Request, check_context};
 pub use error::EngineError;
 pub use pages::Pages;
 pub use plans::PlanSet;

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::error::ModelError;
 use crate::names::{self, Container};
 use crate::rope::rope_table;
-use aloud_format::{ByteSource, TensorInfo, TensorSet, dequantize};
+use aloud_format::{ByteSource, FormatError, TensorInfo, TensorSet, dequantize};
 use aloud_ops::{Elem, Executor, Tensor};
 
 /// Bytes read at once; a power of two times a row at most.
@@ -75,7 +75,7 @@ pub async fn load<E: Executor, S: ByteSource>(
 ) -> Result<Weights, ModelError> {
     let mut loader = Loader { executor, config, tensors, sources, progress: on_progress, loaded: 0, total: 0 };
     // First a round that only checks: nothing is allocated for a model that does not fit together.
-    loader.total = loader.check()?;
+    loader.total = weight_bytes(loader.config, loader.tensors)?;
     loader.weights(n_positions).await
 }
 
@@ -90,7 +90,7 @@ struct Loader<'a, E, S, P> {
 }
 
 /// Name and shape of every tensor that `config` asks for.
-pub(crate) fn wanted(config: &Config) -> Vec<(String, Vec<u64>)> {
+fn wanted(config: &Config) -> Vec<(String, Vec<u64>)> {
     let at = config.container;
     let [d, f, v, c] =
         [config.hidden_size, config.intermediate_size, config.vocab_size, config.head_dim].map(u64::from);
@@ -122,16 +122,12 @@ pub(crate) fn wanted(config: &Config) -> Vec<(String, Vec<u64>)> {
     all
 }
 
-impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
-    /// Bytes of all tensors wanted, each there with the right shape.
-    fn check(&self) -> Result<u64, ModelError> {
-        let mut total = 0;
-        for (name, shape) in wanted(self.config) {
-            total += self.tensors.expect(&name, &shape)?.n_bytes;
-        }
-        Ok(total)
-    }
+/// Bytes of all tensors that `config` asks for, each there with the right shape.
+pub(crate) fn weight_bytes(config: &Config, tensors: &TensorSet) -> Result<u64, FormatError> {
+    wanted(config).iter().map(|(name, shape)| Ok(tensors.expect(name, shape)?.n_bytes)).sum()
+}
 
+impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
     async fn weights(&mut self, n_positions: u32) -> Result<Weights, ModelError> {
         let at = self.config.container;
         let embed = self.matrix(&at.global(names::EMBED)).await?;
@@ -175,7 +171,7 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
     }
 
     fn info(&self, name: &str) -> &TensorInfo {
-        self.tensors.get(name).expect("check() found every tensor")
+        self.tensors.get(name).expect("weight_bytes() found every tensor")
     }
 
     async fn read(&mut self, name: &str, offset: u64, len: u64) -> Result<Vec<u8>, ModelError> {

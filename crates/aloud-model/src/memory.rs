@@ -1,7 +1,7 @@
 //! What a model needs before it is loaded.
 
 use crate::config::Config;
-use crate::load::wanted;
+use crate::load::weight_bytes;
 use aloud_format::{FormatError, TensorSet};
 use aloud_ops::Elem;
 
@@ -22,10 +22,7 @@ impl MemoryNeed {
     /// # Errors
     /// If a tensor is missing or has another shape than the config says.
     pub fn of(config: &Config, tensors: &TensorSet, ctx: u32, elem: Elem) -> Result<MemoryNeed, FormatError> {
-        let mut weight_bytes = 0;
-        for (name, shape) in wanted(config) {
-            weight_bytes += tensors.expect(&name, &shape)?.n_bytes;
-        }
+        let weight_bytes = weight_bytes(config, tensors)?;
         let ctx = u64::from(ctx);
         let width = u64::from(config.num_key_value_heads) * u64::from(config.head_dim);
         let kv_binding_bytes = elem.bytes(ctx * width);

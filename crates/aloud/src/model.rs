@@ -4,7 +4,7 @@ use crate::chat::{ChatEvent, ChatOptions, Ending, Listener};
 use crate::error::Error;
 use crate::files::ModelFiles;
 use crate::header::Header;
-use aloud_engine::{Engine, EngineError, EngineOptions, Event, Request, Sampling, Thought};
+use aloud_engine::{Engine, EngineOptions, Event, Request, Sampling, Thought};
 use aloud_format::ByteSource;
 use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, PlanFigures};
 use aloud_model::{MemoryNeed, Progress, load};
@@ -82,7 +82,7 @@ impl Model {
         let header = Header::read(&files).await?;
         let n_ctx = options.n_ctx.unwrap_or(DEFAULT_CTX.min(header.config.max_position_embeddings));
         let need = MemoryNeed::of(&header.config, &header.tensors, n_ctx, options.cache)?;
-        check_trained(n_ctx, header.config.max_position_embeddings)?;
+        aloud_engine::check_context(n_ctx, &header.config)?;
         let gpu = Gpu::open(&options.device, options.gpu).await?;
         let shares_memory = matches!(gpu.adapter.kind, "CPU" | "integrated GPU");
         check_memory(files.name(), need, options.available_bytes.filter(|_| shares_memory))?;
@@ -247,15 +247,6 @@ impl Model {
         let ms = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e3;
         Ok(Bench { prefill_ms: ms(started, first), decode_ms: ms(first, last) })
     }
-}
-
-/// Before a byte of the weights is read.
-fn check_trained(n_ctx: u32, trained: u32) -> Result<(), Error> {
-    if (2..=trained).contains(&n_ctx) {
-        return Ok(());
-    }
-    let expected = format!("2 to {trained}, which the model was made for");
-    Err(EngineError::Context { n_ctx, expected }.into())
 }
 
 fn check_memory(model: &str, need: MemoryNeed, available: Option<u64>) -> Result<(), Error> {
