@@ -141,7 +141,7 @@ pub fn integers<E: Executor>(executor: &mut E, shape: &[u32], values: &[u32]) ->
 
 /// A weight filled with blocks, in slices of six rows.
 pub fn weight<E: Executor>(executor: &mut E, dtype: DType, rows: u32, cols: u32, bytes: &[u8]) -> Tensor {
-    let weight = executor.create_weight("weight", dtype, rows, cols).expect("fits");
+    let weight = executor.create_weight("weight", dtype, &[rows, cols]).expect("fits");
     let row_bytes = cols as usize / dtype.block_elems() * dtype.block_bytes();
     for (i, slice) in bytes.chunks(row_bytes * 6).enumerate() {
         executor.write_weight(weight, i as u32 * 6, slice).expect("is written");

@@ -20,7 +20,15 @@ struct Matmul {
     t: u32,
     n: u32,
     k: u32,
-    bias: bool,
+    then: Then,
+}
+
+/// What becomes of a product.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Nothing,
+    Bias,
+    Add,
 }
 
 impl Scenario for Matmul {
@@ -33,8 +41,14 @@ impl Scenario for Matmul {
         let x = floats(e, &[self.t_max, self.k], &numbers.with_outliers((self.t_max * self.k) as usize));
         let w = numbers.blocks(self.dtype, (self.n * self.k) as usize);
         let w = weight(e, self.dtype, self.n, self.k, &w);
-        let bias = self.bias.then(|| floats(e, &[self.n], &numbers.with_outliers(self.n as usize)));
+        let bias = (self.then == Then::Bias).then(|| floats(e, &[self.n], &numbers.with_outliers(self.n as usize)));
         let mut rec = Recording::new(at, self.t_max);
+        if self.then == Then::Add {
+            let into = numbers.with_outliers((self.t_max * self.n) as usize);
+            let into = floats(e, &[self.t_max, self.n], &into);
+            aloud_ops::matmul_add(&mut rec, "matmul", x, w, into);
+            return (rec, vec![into]);
+        }
         aloud_ops::matmul(&mut rec, "matmul", x, w, bias);
         let y = expose(e, &mut rec);
         (rec, vec![y])
@@ -46,12 +60,13 @@ fn matvec() {
     let mut executors = executors();
     for dtype in FORMATS {
         for (n, k) in [(1, 256), (7, 512), (66, 768), (130, 2304)] {
-            let case = Matmul { dtype, t_max: 1, t: 1, n, k, bias: n == 7 };
+            let case =
+                Matmul { dtype, t_max: 1, t: 1, n, k, then: [Then::Nothing, Then::Bias, Then::Add][n as usize % 3] };
             check(&format!("matvec {dtype} [{n}, {k}]"), &case, 1, SUMS, &mut executors);
         }
     }
     for (n, k) in [(3, 32), (5, 96), (9, 576)] {
-        let case = Matmul { dtype: DType::Q8_0, t_max: 1, t: 1, n, k, bias: false };
+        let case = Matmul { dtype: DType::Q8_0, t_max: 1, t: 1, n, k, then: Then::Add };
         check(&format!("matvec Q8_0 [{n}, {k}]"), &case, 1, SUMS, &mut executors);
     }
 }
@@ -61,7 +76,7 @@ fn matmul() {
     let mut executors = executors();
     for dtype in FORMATS {
         for (t_max, t, n, k) in [(2, 2, 1, 256), (40, 33, 67, 512), (64, 1, 130, 256)] {
-            let case = Matmul { dtype, t_max, t, n, k, bias: t == 33 };
+            let case = Matmul { dtype, t_max, t, n, k, then: [Then::Bias, Then::Add, Then::Nothing][t as usize % 3] };
             check(&format!("matmul {dtype} {t} of {t_max} x [{n}, {k}]"), &case, t, SUMS, &mut executors);
         }
     }
@@ -77,7 +92,7 @@ fn matmul_in_parts() {
         let mut small = [(summary.name.clone(), GpuExecutor::new(gpu))];
         for dtype in [DType::Q4_1, DType::Q5_0, DType::F16] {
             for t in [1, 3] {
-                let case = Matmul { dtype, t_max: t, t, n: 301, k: 288, bias: false };
+                let case = Matmul { dtype, t_max: t, t, n: 301, k: 288, then: Then::Add };
                 check(&format!("matmul in parts {dtype}"), &case, t, SUMS, &mut small);
             }
             check(&format!("embed in parts {dtype}"), &Embed { dtype, d: 288, v: 301 }, 1, 1e-7, &mut small);
@@ -104,7 +119,7 @@ impl QwenEmbedding {
 
     /// Lookup of some tokens, then the product of all rows with `x`.
     fn run(executor: &mut aloud_gpu::GpuExecutor, tokens: &[u32]) -> [Vec<f32>; 2] {
-        let table = executor.create_weight("token_embd", DType::Q4_K, Self::V, Self::D).expect("fits");
+        let table = executor.create_weight("token_embd", DType::Q4_K, &[Self::V, Self::D]).expect("fits");
         let rows = Self::rows();
         let row_bytes = rows.len() / Self::PERIOD as usize;
         for first in (0..Self::V).step_by(Self::PERIOD as usize) {
@@ -254,9 +269,6 @@ fn rope() {
 fn elementwise() {
     for (t_max, t, d) in [(1, 1, 1), (4, 3, 65), (2, 2, 1536)] {
         let two: &[&[u32]] = &[&[t_max, d], &[t_max, d]];
-        check_rows("add", t_max, step(0, t), two, 1e-7, |rec, x| {
-            aloud_ops::add(rec, x[0], x[1]);
-        });
         // e^-z of a software driver is a polynomial.
         check_rows("swiglu", t_max, step(0, t), two, 3e-6, |rec, x| {
             aloud_ops::swiglu(rec, x[0], x[1]);
@@ -427,7 +439,7 @@ fn sampling() {
 #[test]
 fn nothing_runs_after_the_end() {
     // With no rows left every kernel returns: the output keeps its zeros.
-    let case = Matmul { dtype: DType::Q4_0, t_max: 1, t: 0, n: 9, k: 64, bias: true };
+    let case = Matmul { dtype: DType::Q4_0, t_max: 1, t: 0, n: 9, k: 64, then: Then::Bias };
     for (adapter, executor) in &mut executors() {
         let got = run(executor, &case, 1);
         assert!(got[0].iter().all(|&b| b == 0), "{adapter} wrote after the end");

@@ -199,7 +199,7 @@ fn formats_without_a_kernel_are_refused_by_name() {
     let Some(place) = fastest_gpu() else { return };
     for dtype in DType::DEQUANTISED.iter().filter(|d| !FORMATS.contains(d)) {
         let error =
-            place.gpu_executor().create_weight("blk.0.ffn_up.weight", *dtype, 2, 256).expect_err("has no kernel");
+            place.gpu_executor().create_weight("blk.0.ffn_up.weight", *dtype, &[2, 256]).expect_err("has no kernel");
         let text = error.to_string();
         assert!(text.contains("blk.0.ffn_up.weight") && text.contains(dtype.name()), "{text}");
     }

@@ -53,8 +53,8 @@ impl Executor for CpuExecutor {
         Ok(tensor)
     }
 
-    fn create_weight(&mut self, label: &str, dtype: DType, rows: u32, cols: u32) -> Result<Tensor, CpuError> {
-        let tensor = Tensor::new(Storage::Weight(self.weights.len() as u32), Elem::Weight(dtype), &[rows, cols]);
+    fn create_weight(&mut self, label: &str, dtype: DType, shape: &[u32]) -> Result<Tensor, CpuError> {
+        let tensor = Tensor::new(Storage::Weight(self.weights.len() as u32), Elem::Weight(dtype), shape);
         self.weights.push((label.to_owned(), vec![0.0; tensor.n_elems() as usize]));
         self.bytes += tensor.n_bytes();
         Ok(tensor)
@@ -64,7 +64,7 @@ impl Executor for CpuExecutor {
         let (Storage::Weight(id), Elem::Weight(dtype)) = (weight.storage, weight.elem) else {
             unreachable!("write_weight takes a weight")
         };
-        let [_, cols] = weight.dims2();
+        let cols = weight.cols();
         let (name, values) = &mut self.weights[id as usize];
         let n = bytes.len() / dtype.block_bytes() * dtype.block_elems();
         let out = &mut values[first_row as usize * cols as usize..][..n];
@@ -157,13 +157,17 @@ impl CpuExecutor {
                 let bias = (command.inputs.len() > 2).then(|| values(2));
                 ops::matmul(values(0), values(1), bias, k as usize, &mut y[..real]);
             }
+            Op::MatmulAdd => {
+                let [_, k] = command.inputs[1].dims2();
+                ops::matmul(values(0), values(1), None, k as usize, &mut y[..real]);
+                y.iter_mut().zip(values(2)).for_each(|(y, &x)| *y += x);
+            }
             Op::Rope(params) => ops::rope(values(0), values(1), params, step.pos as usize, width, &mut y[..real]),
             Op::KvWrite { block_tokens } => return self.kv_write(scratch, command, block_tokens, step),
             Op::Attention(params) => {
                 ops::attention(values(0), values(1), values(2), input(3), &params, step.pos, &mut y[..real]);
             }
             Op::Swiglu => ops::swiglu(values(0), values(1), &mut y[..real]),
-            Op::Add => ops::add(values(0), values(1), &mut y[..real]),
             Op::LastRow => ops::last_row(values(0), width, step.n_tokens as usize, &mut y),
             Op::Penalize => {
                 let state: &SamplerState = bytemuck::from_bytes(bytemuck::cast_slice(input(1)));

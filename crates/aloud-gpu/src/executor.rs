@@ -95,20 +95,25 @@ impl GpuExecutor {
         &self.gpu
     }
 
-    /// Parts of a weight: rows that one binding holds.
-    fn part_rows(&self, name: &str, layout: &Planes, rows: u32, cols: u32) -> Result<u64, GpuError> {
+    /// Parts of a weight: rows that one binding holds, a multiple of `unit`.
+    fn part_rows(&self, name: &str, layout: &Planes, unit: u64, rows: u64, cols: u32) -> Result<u64, GpuError> {
         let blocks = u64::from(cols / layout.block_elems);
-        let pair_quants = ROW_ALIGN * blocks * layout.quant_bytes;
-        let pair_scales = layout.scale_bytes(ROW_ALIGN * blocks);
+        let unit_quants = unit * blocks * layout.quant_bytes;
+        let unit_scales = layout.scale_bytes(unit * blocks);
         let limit = self.gpu.caps.max_binding_bytes;
         // Both planes lie in one buffer; a buffer may be larger than a binding, but never than its own limit.
-        let by_binding = limit / pair_quants.max(pair_scales);
-        let by_buffer = (self.gpu.max_buffer_bytes() - BIND_ALIGN) / (pair_quants + pair_scales);
-        let pairs = by_binding.min(by_buffer);
-        if pairs == 0 {
-            check_binding(&self.gpu, name, pair_quants, "one row of this weight is too long for the device")?;
+        let by_binding = limit / unit_quants.max(unit_scales);
+        let by_buffer = (self.gpu.max_buffer_bytes() - BIND_ALIGN) / (unit_quants + unit_scales);
+        let units = by_binding.min(by_buffer);
+        if units == 0 {
+            check_binding(
+                &self.gpu,
+                name,
+                unit_quants,
+                "what must lie together of this weight is too large for the device",
+            )?;
         }
-        Ok((pairs * ROW_ALIGN).min(u64::from(rows)))
+        Ok((units * unit).min(rows))
     }
 }
 
@@ -128,14 +133,19 @@ impl Executor for GpuExecutor {
         Ok(tensor)
     }
 
-    fn create_weight(&mut self, label: &str, dtype: DType, rows: u32, cols: u32) -> Result<Tensor, GpuError> {
+    fn create_weight(&mut self, label: &str, dtype: DType, shape: &[u32]) -> Result<Tensor, GpuError> {
         let unsupported = || GpuError::Unsupported { name: label.to_owned(), dtype };
         let device_dtype = device_dtype(dtype).ok_or_else(unsupported)?;
         let layout = planes(device_dtype).ok_or_else(unsupported)?;
+        let tensor = Tensor::new(Storage::Weight(self.memory.weights.len() as u32), Elem::Weight(dtype), shape);
+        let cols = tensor.cols();
+        let rows = tensor.n_elems() / u64::from(cols);
+        // A matrix of a stack stays whole, and so do pairs of rows.
+        let unit = if let [_, rows, _] = shape { u64::from(*rows).next_multiple_of(ROW_ALIGN) } else { ROW_ALIGN };
         if !cols.is_multiple_of(layout.block_elems) {
             return Err(GpuError::RowLength { name: label.to_owned(), cols, multiple: layout.block_elems });
         }
-        let per_part = self.part_rows(label, &layout, rows, cols)?;
+        let per_part = self.part_rows(label, &layout, unit, rows, cols)?;
         let mut weight = Weight {
             name: label.to_owned(),
             shape: WeightShape { dtype: device_dtype, parts: Vec::new() },
@@ -144,8 +154,8 @@ impl Executor for GpuExecutor {
         };
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let mut row = 0;
-        while row < u64::from(rows) {
-            let n = per_part.min(u64::from(rows) - row);
+        while row < rows {
+            let n = per_part.min(rows - row);
             let blocks = n * u64::from(cols / layout.block_elems);
             let (quant_bytes, scale_bytes) = (blocks * layout.quant_bytes, layout.scale_bytes(blocks));
             let scales_at = quant_bytes.next_multiple_of(BIND_ALIGN);
@@ -156,7 +166,6 @@ impl Executor for GpuExecutor {
             self.memory.held_bytes += size;
             row += n;
         }
-        let tensor = Tensor::new(Storage::Weight(self.memory.weights.len() as u32), Elem::Weight(dtype), &[rows, cols]);
         self.memory.weights.push(weight);
         self.gpu.check()?;
         Ok(tensor)

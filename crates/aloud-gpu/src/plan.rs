@@ -129,6 +129,9 @@ impl Scratch {
 
     fn place(&mut self, gpu: &Gpu, memory: &mut Memory, tensor: Tensor, label: &str) -> Result<(), GpuError> {
         let Storage::Scratch(id) = tensor.storage else { return Ok(()) };
+        if self.place_of.contains_key(&id) {
+            return Ok(()); // an op adds to what an earlier one wrote
+        }
         let place = self.take(gpu, memory, tensor.n_bytes(), label)?;
         self.place_of.insert(id, place);
         Ok(())

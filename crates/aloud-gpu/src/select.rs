@@ -113,7 +113,7 @@ pub fn select<'a>(
     };
     let mut selected = match command.op {
         Op::Embed => embed(inputs, out, t_max, weight(inputs[1])),
-        Op::Matmul => matmul(inputs, out, caps, weight(inputs[1])),
+        Op::Matmul | Op::MatmulAdd => matmul(command, caps, weight(inputs[1])),
         Op::RmsNorm { eps } => {
             let [d] = inputs[1].dims1();
             let k = if caps.subgroup_size.is_some() { &shaders::RMS_NORM_SG } else { &shaders::RMS_NORM };
@@ -138,7 +138,6 @@ pub fn select<'a>(
         }
         Op::Attention(params) => attention(inputs, out, t_max, params),
         Op::Swiglu => flat(&shaders::SWIGLU, &[("gate", inputs[0]), ("up", inputs[1]), ("y", out)], "F"),
-        Op::Add => flat(&shaders::ADD, &[("a", inputs[0]), ("b", inputs[1]), ("y", out)], "D"),
         Op::LastRow => flat(&shaders::LAST_ROW, &[("x", inputs[0]), ("y", out)], "D"),
         Op::Penalize => {
             let d = Dispatch::new(&shaders::PENALIZE, fixed(SamplerBuffers::SLICES, 1));
@@ -176,7 +175,8 @@ fn embed(inputs: &[Tensor], out: Tensor, t_max: u32, (id, shape): (u32, &WeightS
     Selected { dispatches: parts.collect(), temps: Vec::new() }
 }
 
-fn matmul(inputs: &[Tensor], out: Tensor, caps: DeviceCaps, (id, shape): (u32, &WeightShape)) -> Selected {
+fn matmul(command: &Command, caps: DeviceCaps, (id, shape): (u32, &WeightShape)) -> Selected {
+    let (inputs, out, add) = (&command.inputs, command.outputs[0], command.op == Op::MatmulAdd);
     let ([rows, n_out], [_, k]) = (out.dims2(), inputs[1].dims2());
     let quant = quant_name(shape.dtype);
     let parts = shape.parts.iter().enumerate().map(|(part, &(row0, n))| {
@@ -198,10 +198,11 @@ fn matmul(inputs: &[Tensor], out: Tensor, caps: DeviceCaps, (id, shape): (u32, &
             }
         };
         let dispatch = dispatch.constant("K", k).constant("N", n).constant("ROW0", row0).constant("N_OUT", n_out);
+        let dispatch = dispatch.constant("ADD", u32::from(add));
         planes(dispatch, id, part).tensor("x", inputs[0]).tensor("y", out)
     });
     let mut dispatches: Vec<Dispatch> = parts.collect();
-    if let Some(&bias) = inputs.get(2) {
+    if let Some(&bias) = inputs.get(2).filter(|_| !add) {
         let dispatch = Dispatch::new(&shaders::ADD_BIAS, fixed(n_out.div_ceil(64), rows)).constant("N", n_out);
         dispatches.push(dispatch.tensor("bias", bias).tensor("y", out));
     }

@@ -3,21 +3,19 @@
 use crate::config::Config;
 use crate::load::{Layer, Weights};
 use aloud_ops::{
-    Attention, KvCache, Recording, Rope, Tensor, add, attention, embed, kv_write, matmul, rms_norm, rope, swiglu,
+    Attention, KvCache, Recording, Rope, Tensor, attention, embed, kv_write, matmul, matmul_add, rms_norm, rope, swiglu,
 };
 
 /// Embedding and all layers: `tokens: [T]` → the residual stream `[T, D]`.
 pub fn forward(rec: &mut Recording, config: &Config, weights: &Weights, tokens: Tensor, caches: &[KvCache]) -> Tensor {
     rec.set_scope("");
-    let mut x = embed(rec, tokens, weights.embed);
+    let x = embed(rec, tokens, weights.embed);
     for (i, (layer, cache)) in weights.layers.iter().zip(caches).enumerate() {
         rec.set_scope(format!("l{i:02}"));
         let h = rms_norm(rec, x, layer.attn_norm, config.rms_norm_eps);
-        let h = grouped_query_attention(rec, config, layer, weights.rope, h, cache);
-        x = add(rec, x, h);
+        grouped_query_attention(rec, config, layer, weights.rope, h, cache, x);
         let h = rms_norm(rec, x, layer.ffn_norm, config.rms_norm_eps);
-        let h = feed_forward(rec, layer, h);
-        x = add(rec, x, h);
+        feed_forward(rec, layer, h, x);
     }
     rec.set_scope("");
     x
@@ -29,6 +27,7 @@ pub fn head(rec: &mut Recording, config: &Config, weights: &Weights, x: Tensor) 
     matmul(rec, "head", h, weights.head, None)
 }
 
+/// Adds the attention over `h`, the normed `x`, to `x`.
 fn grouped_query_attention(
     rec: &mut Recording,
     config: &Config,
@@ -36,7 +35,8 @@ fn grouped_query_attention(
     table: Tensor,
     h: Tensor,
     cache: &KvCache,
-) -> Tensor {
+    x: Tensor,
+) {
     let [q_bias, k_bias, v_bias] = layer.qkv_bias.map_or([None; 3], |biases| biases.map(Some));
     let mut q = matmul(rec, "attn_q", h, layer.q, q_bias);
     let mut k = matmul(rec, "attn_k", h, layer.k, k_bias);
@@ -57,12 +57,13 @@ fn grouped_query_attention(
         block_tokens: cache.block_tokens,
     };
     let o = attention(rec, q, cache, params);
-    matmul(rec, "attn_output", o, layer.o, None)
+    matmul_add(rec, "attn_output", o, layer.o, x);
 }
 
-fn feed_forward(rec: &mut Recording, layer: &Layer, h: Tensor) -> Tensor {
+/// Adds the feed-forward block over `h`, the normed `x`, to `x`.
+fn feed_forward(rec: &mut Recording, layer: &Layer, h: Tensor, x: Tensor) {
     let gate = matmul(rec, "ffn_gate", h, layer.gate, None);
     let up = matmul(rec, "ffn_up", h, layer.up, None);
     let h = swiglu(rec, gate, up);
-    matmul(rec, "ffn_down", h, layer.down, None)
+    matmul_add(rec, "ffn_down", h, layer.down, x);
 }

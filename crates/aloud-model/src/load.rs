@@ -189,7 +189,7 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
         let info = self.info(name);
         let (dtype, rows, row_bytes) = (info.dtype, info.shape[0], info.n_bytes / info.shape[0]);
         let cols = info.shape[1] as u32;
-        let weight = self.executor.create_weight(name, dtype, rows as u32, cols).map_err(ModelError::executor)?;
+        let weight = self.executor.create_weight(name, dtype, &[rows as u32, cols]).map_err(ModelError::executor)?;
         // An even number of rows, so that pairs of blocks stay together.
         let step = (SLICE_BYTES / row_bytes).max(2) & !1;
         let mut row = 0;

@@ -45,7 +45,7 @@ impl Command {
         };
         let t = u64::from(n_tokens);
         match self.op {
-            Op::Matmul => {
+            Op::Matmul | Op::MatmulAdd => {
                 let rows = u64::from(self.inputs[0].shape()[0].min(n_tokens.max(1)));
                 cost.weight_bytes = self.inputs[1].n_bytes();
                 cost.flops = 2 * rows * self.inputs[1].n_elems();

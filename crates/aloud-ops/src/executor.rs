@@ -22,13 +22,15 @@ pub trait Executor {
     /// If the device cannot hold or bind it.
     fn create_state(&mut self, label: &str, elem: Elem, shape: &[u32]) -> Result<Tensor, Self::Error>;
 
-    /// Room for a weight matrix of `rows` rows of `cols` elements, to be filled by [`Self::write_weight`].
+    /// Room for a weight to be filled by [`Self::write_weight`]: a matrix `[rows, cols]`, or a stack of matrices
+    /// `[n, rows, cols]`, of which none is ever cut where the device has to spread the weight over several buffers.
     ///
     /// # Errors
     /// If the format has no kernel here, or the device cannot hold or bind it.
-    fn create_weight(&mut self, label: &str, dtype: DType, rows: u32, cols: u32) -> Result<Tensor, Self::Error>;
+    fn create_weight(&mut self, label: &str, dtype: DType, shape: &[u32]) -> Result<Tensor, Self::Error>;
 
-    /// Fills whole rows, given in the file's block layout; slices come in any order.
+    /// Fills whole rows, given in the file's block layout; slices come in any order and begin at even rows. The rows of a
+    /// stack are counted through.
     ///
     /// # Errors
     /// If the device fails.

@@ -15,6 +15,8 @@ pub enum Op {
     },
     /// See [`crate::matmul`].
     Matmul,
+    /// See [`crate::matmul_add`].
+    MatmulAdd,
     /// See [`crate::rope`].
     Rope(Rope),
     /// See [`crate::kv_write`].
@@ -26,8 +28,6 @@ pub enum Op {
     Attention(Attention),
     /// See [`crate::swiglu`].
     Swiglu,
-    /// See [`crate::add`].
-    Add,
     /// See [`crate::last_row`].
     LastRow,
     /// See [`crate::penalize`].

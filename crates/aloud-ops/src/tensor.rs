@@ -91,6 +91,12 @@ impl Tensor {
         [self.dims[0], self.dims[1]]
     }
 
+    /// Width of a row, whatever the number of axes.
+    #[must_use]
+    pub fn cols(&self) -> u32 {
+        self.dims[usize::from(self.rank) - 1]
+    }
+
     /// Number of elements.
     #[must_use]
     pub fn n_elems(&self) -> u64 {

@@ -50,7 +50,7 @@ enum Kind {
         t: u32,
     },
     Swiglu,
-    Add,
+    MatmulAdd,
     LastRow,
     Sampler(SamplerState),
 }
@@ -89,7 +89,7 @@ pub fn all() -> Vec<Case> {
         ),
         // e^-z of a software driver is a polynomial.
         floats("swiglu".to_owned(), SUMS, Kind::Swiglu),
-        floats("add".to_owned(), ROUNDING, Kind::Add),
+        floats("matmul_add Q8_0".to_owned(), SUMS, Kind::MatmulAdd),
         exact("last_row", Kind::LastRow),
         exact("penalize, sample: the most likely token", Kind::Sampler(greedy)),
         exact("penalize, sample: a draw with penalties, top-k and top-p", Kind::Sampler(drawn)),
@@ -139,13 +139,15 @@ impl Scenario for Case {
                 aloud_ops::rope(&mut rec, x, table, Rope { head_dim: 64, pairing: RopePairing::Halves });
             }
             Kind::Attention { elem, pos, t_max, .. } => return attend(e, at, elem, pos, t_max),
-            Kind::Swiglu | Kind::Add => {
+            Kind::Swiglu => {
                 let (a, b) = (rows(e, &[4, 65]), rows(e, &[4, 65]));
-                if matches!(self.kind, Kind::Add) {
-                    aloud_ops::add(&mut rec, a, b);
-                } else {
-                    aloud_ops::swiglu(&mut rec, a, b);
-                }
+                aloud_ops::swiglu(&mut rec, a, b);
+            }
+            Kind::MatmulAdd => {
+                let (x, into) = (rows(e, &[4, 96]), rows(e, &[4, 13]));
+                let w = weight(e, DType::Q8_0, 13, 96, &Numbers::new(7).blocks(DType::Q8_0, 13 * 96));
+                aloud_ops::matmul_add(&mut rec, "matmul_add", x, w, into);
+                return (rec, vec![into]);
             }
             Kind::LastRow => {
                 let x = rows(e, &[4, 65]);

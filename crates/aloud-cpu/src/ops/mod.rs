@@ -1,6 +1,5 @@
 //! One function per op, on plain slices.
 
-mod add;
 mod attention;
 mod embed;
 mod kv_write;
@@ -12,7 +11,6 @@ mod rope;
 mod sample;
 mod swiglu;
 
-pub use add::add;
 pub use attention::attention;
 pub use embed::embed;
 pub use kv_write::kv_write;

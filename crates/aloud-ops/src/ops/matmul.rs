@@ -19,3 +19,17 @@ pub fn matmul(rec: &mut Recording, name: &str, x: Tensor, weight: Tensor, bias: 
     rec.push(name, Op::Matmul, &inputs, &[y]);
     y
 }
+
+/// A linear layer added to what is there: `into[t, n] += sum_k x[t, k] * weight[n, k]`, as a residual stream wants it.
+/// `x: [T, K] f32`, `weight: [N, K]` in any weight format, `into: [T, N] f32`. K is a multiple of 32.
+///
+/// # Panics
+/// If the shapes disagree or `weight` is not a weight.
+#[track_caller]
+pub fn matmul_add(rec: &mut Recording, name: &str, x: Tensor, weight: Tensor, into: Tensor) {
+    assert!(matches!(weight.elem, Elem::Weight(_)), "matmul_add: the right side must be a weight");
+    let ([t, k], [n, wk]) = (x.dims2(), weight.dims2());
+    assert_eq!(k, wk, "matmul_add {name}: x is [T, {k}], weight is [{n}, {wk}]");
+    assert_eq!(into.dims2(), [t, n], "matmul_add {name}: the sum must be [T, N]");
+    rec.push(name, Op::MatmulAdd, &[x, weight, into], &[into]);
+}
