@@ -255,6 +255,48 @@ fn rms_norm() {
 }
 
 #[test]
+fn norm_concat() {
+    for (t_max, t, d) in [(1, 1, 64), (3, 2, 33), (5, 5, 300)] {
+        check_rows("norm_concat", t_max, step(3, t), &[&[t_max, d], &[d], &[t_max, d], &[d]], SUMS, |rec, x| {
+            aloud_ops::norm_concat(rec, x[0], x[1], x[2], x[3], 1e-5);
+        });
+    }
+}
+
+/// Weights of unlike formats, one after the other.
+struct Stacked {
+    t_max: u32,
+    t: u32,
+}
+
+impl Scenario for Stacked {
+    fn step(&self) -> Step {
+        step(0, self.t)
+    }
+
+    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
+        let mut numbers = Numbers::new(3);
+        let x = floats(e, &[self.t_max, 256], &numbers.with_outliers((self.t_max * 256) as usize));
+        let parts = [(DType::Q4_K, 37), (DType::Q8_0, 5), (DType::F32, 130)].map(|(dtype, n)| {
+            let blocks = numbers.blocks(dtype, n as usize * 256);
+            weight(e, dtype, n, 256, &blocks)
+        });
+        let mut rec = Recording::new(at, self.t_max);
+        aloud_ops::matmul_stacked(&mut rec, "stacked", x, &parts);
+        let y = expose(e, &mut rec);
+        (rec, vec![y])
+    }
+}
+
+#[test]
+fn matmul_stacked() {
+    let mut executors = executors();
+    for (t_max, t) in [(1, 1), (9, 7)] {
+        check("matmul_stacked", &Stacked { t_max, t }, t, SUMS, &mut executors);
+    }
+}
+
+#[test]
 fn rope() {
     for pairing in [RopePairing::Halves, RopePairing::Interleaved] {
         for (t_max, t, heads, c) in [(1, 1, 9, 64), (5, 3, 2, 128), (4, 4, 3, 10)] {

@@ -162,6 +162,23 @@ impl CpuExecutor {
                 ops::matmul(values(0), values(1), None, k as usize, &mut y[..real]);
                 y.iter_mut().zip(values(2)).for_each(|(y, &x)| *y += x);
             }
+            Op::MatmulStacked => {
+                let x = values(0);
+                let [_, k] = command.inputs[0].dims2();
+                let mut first = 0;
+                for i in 1..command.inputs.len() {
+                    let [n, _] = command.inputs[i].dims2();
+                    let mut part = vec![0.0; real / width * n as usize];
+                    ops::matmul(x, values(i), None, k as usize, &mut part);
+                    for (y, part) in y[..real].chunks_exact_mut(width).zip(part.chunks_exact(n as usize)) {
+                        y[first..first + n as usize].copy_from_slice(part);
+                    }
+                    first += n as usize;
+                }
+            }
+            Op::NormConcat { eps } => {
+                ops::norm_concat(values(0), values(1), values(2), values(3), eps, &mut y[..real]);
+            }
             Op::Rope(params) => ops::rope(values(0), values(1), params, step.pos as usize, width, &mut y[..real]),
             Op::KvWrite { block_tokens } => return self.kv_write(scratch, command, block_tokens, step),
             Op::Attention(params) => {

@@ -114,6 +114,21 @@ pub fn select<'a>(
     let mut selected = match command.op {
         Op::Embed => embed(inputs, out, t_max, weight(inputs[1])),
         Op::Matmul | Op::MatmulAdd => matmul(command, caps, weight(inputs[1])),
+        Op::MatmulStacked => {
+            let mut all = Selected::default();
+            let mut first_row = 0;
+            for &weight_at in &inputs[1..] {
+                let place = Product { x: inputs[0], weight: weight_at, out, first_row, add: false };
+                all.dispatches.extend(matmul_parts(&place, caps, weight(weight_at)));
+                first_row += weight_at.dims2()[0];
+            }
+            all
+        }
+        Op::NormConcat { eps } => {
+            let d = Dispatch::new(&shaders::NORM_CONCAT, fixed(2, rows)).constant("D", width / 2).constant("EPS", eps);
+            let d = d.tensor("a", inputs[0]).tensor("a_norm", inputs[1]).tensor("b", inputs[2]);
+            one(d.tensor("b_norm", inputs[3]).tensor("y", out))
+        }
         Op::RmsNorm { eps } => {
             let [d] = inputs[1].dims1();
             let k = if caps.subgroup_size.is_some() { &shaders::RMS_NORM_SG } else { &shaders::RMS_NORM };
@@ -175,9 +190,29 @@ fn embed(inputs: &[Tensor], out: Tensor, t_max: u32, (id, shape): (u32, &WeightS
     Selected { dispatches: parts.collect(), temps: Vec::new() }
 }
 
-fn matmul(command: &Command, caps: DeviceCaps, (id, shape): (u32, &WeightShape)) -> Selected {
+fn matmul(command: &Command, caps: DeviceCaps, shape: (u32, &WeightShape)) -> Selected {
     let (inputs, out, add) = (&command.inputs, command.outputs[0], command.op == Op::MatmulAdd);
-    let ([rows, n_out], [_, k]) = (out.dims2(), inputs[1].dims2());
+    let place = Product { x: inputs[0], weight: inputs[1], out, first_row: 0, add };
+    let mut dispatches = matmul_parts(&place, caps, shape);
+    if let Some(&bias) = inputs.get(2).filter(|_| !add) {
+        let [rows, n_out] = out.dims2();
+        let dispatch = Dispatch::new(&shaders::ADD_BIAS, fixed(n_out.div_ceil(64), rows)).constant("N", n_out);
+        dispatches.push(dispatch.tensor("bias", bias).tensor("y", out));
+    }
+    Selected { dispatches, temps: Vec::new() }
+}
+
+/// Rows of `x` times the rows of a weight, to the columns of `out` from `first_row` on.
+struct Product {
+    x: Tensor,
+    weight: Tensor,
+    out: Tensor,
+    first_row: u32,
+    add: bool,
+}
+
+fn matmul_parts(place: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShape)) -> Vec<Dispatch> {
+    let ([rows, n_out], [_, k]) = (place.out.dims2(), place.weight.dims2());
     let quant = quant_name(shape.dtype);
     let parts = shape.parts.iter().enumerate().map(|(part, &(row0, n))| {
         let dispatch = match caps.subgroup_size {
@@ -197,16 +232,11 @@ fn matmul(command: &Command, caps: DeviceCaps, (id, shape): (u32, &WeightShape))
                 Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("WG", wg)
             }
         };
-        let dispatch = dispatch.constant("K", k).constant("N", n).constant("ROW0", row0).constant("N_OUT", n_out);
-        let dispatch = dispatch.constant("ADD", u32::from(add));
-        planes(dispatch, id, part).tensor("x", inputs[0]).tensor("y", out)
+        let dispatch = dispatch.constant("K", k).constant("N", n).constant("ROW0", place.first_row + row0);
+        let dispatch = dispatch.constant("N_OUT", n_out).constant("ADD", u32::from(place.add));
+        planes(dispatch, id, part).tensor("x", place.x).tensor("y", place.out)
     });
-    let mut dispatches: Vec<Dispatch> = parts.collect();
-    if let Some(&bias) = inputs.get(2).filter(|_| !add) {
-        let dispatch = Dispatch::new(&shaders::ADD_BIAS, fixed(n_out.div_ceil(64), rows)).constant("N", n_out);
-        dispatches.push(dispatch.tensor("bias", bias).tensor("y", out));
-    }
-    Selected { dispatches, temps: Vec::new() }
+    parts.collect()
 }
 
 /// Subgroups of a software adapter: one is a vector of the CPU, and more than one per workgroup only costs barriers.

@@ -50,6 +50,11 @@ impl Command {
                 cost.weight_bytes = self.inputs[1].n_bytes();
                 cost.flops = 2 * rows * self.inputs[1].n_elems();
             }
+            Op::MatmulStacked => {
+                let rows = u64::from(self.inputs[0].shape()[0].min(n_tokens.max(1)));
+                cost.weight_bytes = self.inputs[1..].iter().map(crate::Tensor::n_bytes).sum();
+                cost.flops = 2 * rows * self.inputs[1..].iter().map(crate::Tensor::n_elems).sum::<u64>();
+            }
             Op::Embed => {
                 let [v, d] = self.inputs[1].dims2();
                 cost.weight_bytes = self.inputs[1].n_bytes() / u64::from(v) * t;

@@ -17,6 +17,13 @@ pub enum Op {
     Matmul,
     /// See [`crate::matmul_add`].
     MatmulAdd,
+    /// See [`crate::matmul_stacked`].
+    MatmulStacked,
+    /// See [`crate::norm_concat`].
+    NormConcat {
+        /// Added to the mean squares.
+        eps: f32,
+    },
     /// See [`crate::rope`].
     Rope(Rope),
     /// See [`crate::kv_write`].

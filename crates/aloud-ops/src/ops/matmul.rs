@@ -33,3 +33,23 @@ pub fn matmul_add(rec: &mut Recording, name: &str, x: Tensor, weight: Tensor, in
     assert_eq!(into.dims2(), [t, n], "matmul_add {name}: the sum must be [T, N]");
     rec.push(name, Op::MatmulAdd, &[x, weight, into], &[into]);
 }
+
+/// One linear layer whose rows come in several weights, one after the other: `y = [w_0 x | w_1 x | ...]`.
+/// `x: [T, K] f32`, `weights: [N_i, K]`, each in a format of its own → `[T, sum N_i] f32`. K is a multiple of 32.
+///
+/// # Panics
+/// If the shapes disagree, or there is no weight.
+#[track_caller]
+pub fn matmul_stacked(rec: &mut Recording, name: &str, x: Tensor, weights: &[Tensor]) -> Tensor {
+    let [t, k] = x.dims2();
+    let rows = weights.iter().map(|weight| {
+        assert!(matches!(weight.elem, Elem::Weight(_)), "matmul_stacked: the right sides must be weights");
+        let [n, wk] = weight.dims2();
+        assert_eq!(k, wk, "matmul_stacked {name}: x is [T, {k}], a weight is [{n}, {wk}]");
+        n
+    });
+    let y = rec.scratch(Elem::F32, &[t, rows.sum()]);
+    let inputs: Vec<Tensor> = [x].into_iter().chain(weights.iter().copied()).collect();
+    rec.push(name, Op::MatmulStacked, &inputs, &[y]);
+    y
+}
