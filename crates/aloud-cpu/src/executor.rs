@@ -37,7 +37,7 @@ impl CpuExecutor {
     }
 }
 
-fn floats(words: &[u32]) -> &[f32] {
+pub(crate) fn floats(words: &[u32]) -> &[f32] {
     bytemuck::cast_slice(words)
 }
 
@@ -113,7 +113,7 @@ impl Executor for CpuExecutor {
 }
 
 impl CpuExecutor {
-    fn read<'a>(&'a self, scratch: &'a [Vec<u32>], tensor: Tensor) -> &'a [u32] {
+    pub(crate) fn read<'a>(&'a self, scratch: &'a [Vec<u32>], tensor: Tensor) -> &'a [u32] {
         match tensor.storage {
             Storage::Scratch(id) => &scratch[id as usize],
             Storage::State(id) => &self.states[id as usize],
@@ -121,7 +121,7 @@ impl CpuExecutor {
         }
     }
 
-    fn store(&mut self, scratch: &mut [Vec<u32>], tensor: Tensor, values: Vec<u32>) {
+    pub(crate) fn store(&mut self, scratch: &mut [Vec<u32>], tensor: Tensor, values: Vec<u32>) {
         match tensor.storage {
             Storage::Scratch(id) => scratch[id as usize] = values,
             Storage::State(id) => self.states[id as usize][..values.len()].copy_from_slice(&values),
@@ -185,6 +185,8 @@ impl CpuExecutor {
                 ops::attention(values(0), values(1), values(2), input(3), &params, step.pos, &mut y[..real]);
             }
             Op::Swiglu => ops::swiglu(values(0), values(1), &mut y[..real]),
+            Op::Router { eps } => return self.router(scratch, command, eps, step),
+            Op::Route(params) => return self.route(scratch, command, &params, step),
             Op::LastRow => ops::last_row(values(0), width, step.n_tokens as usize, &mut y),
             Op::Penalize => {
                 let state: &SamplerState = bytemuck::from_bytes(bytemuck::cast_slice(input(1)));

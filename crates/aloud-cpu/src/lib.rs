@@ -4,6 +4,7 @@
 //! shipped to users.
 
 mod executor;
+mod moe;
 pub mod ops;
 
 pub use executor::{CpuError, CpuExecutor, CpuPlan};

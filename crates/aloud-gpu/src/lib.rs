@@ -1,7 +1,7 @@
 //! Runs a [`Recording`](aloud_ops::Recording) on one wgpu device.
 //!
 //! [`Gpu::open`] takes an adapter, [`GpuExecutor`] holds weights and state on it and compiles recordings to plans. Which
-//! kernel runs an op is decided in one place, `select.rs`, from the device's capabilities.
+//! kernel runs an op is decided in one place, `select/mod.rs`, from the device's capabilities.
 
 mod adapters;
 mod device;

@@ -55,6 +55,10 @@ impl Command {
                 cost.weight_bytes = self.inputs[1..].iter().map(crate::Tensor::n_bytes).sum();
                 cost.flops = 2 * rows * self.inputs[1..].iter().map(crate::Tensor::n_elems).sum::<u64>();
             }
+            Op::Router { .. } => {
+                cost.weight_bytes = self.inputs[2].n_bytes();
+                cost.flops = t * (2 * self.inputs[2].n_elems() + 4 * u64::from(self.inputs[0].cols()));
+            }
             Op::Embed => {
                 let [v, d] = self.inputs[1].dims2();
                 cost.weight_bytes = self.inputs[1].n_bytes() / u64::from(v) * t;

@@ -1,6 +1,6 @@
 //! A list of ops as plain data.
 
-use crate::ops::{Attention, Rope};
+use crate::ops::{Attention, Rope, Route};
 use crate::tensor::{Elem, Storage, Tensor};
 
 /// What an op does; its tensors stand in the [`Command`].
@@ -35,6 +35,13 @@ pub enum Op {
     Attention(Attention),
     /// See [`crate::swiglu`].
     Swiglu,
+    /// See [`crate::router`].
+    Router {
+        /// Added to the mean square.
+        eps: f32,
+    },
+    /// See [`crate::route`].
+    Route(Route),
     /// See [`crate::last_row`].
     LastRow,
     /// See [`crate::penalize`].

@@ -9,6 +9,8 @@ mod norm_concat;
 mod penalize;
 mod rms_norm;
 mod rope;
+mod route;
+mod router;
 mod sample;
 mod swiglu;
 
@@ -21,6 +23,8 @@ pub use norm_concat::norm_concat;
 pub use penalize::{best_of_slices, penalize};
 pub use rms_norm::rms_norm;
 pub use rope::rope;
+pub use route::{route, sigmoid, softmax, sort_slots};
+pub use router::router;
 pub use sample::{draw, sample, uniform};
 pub use swiglu::swiglu;
 

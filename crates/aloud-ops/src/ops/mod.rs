@@ -10,6 +10,8 @@ mod norm_concat;
 mod penalize;
 mod rms_norm;
 mod rope;
+mod route;
+mod router;
 mod sample;
 mod swiglu;
 
@@ -23,5 +25,7 @@ pub use norm_concat::norm_concat;
 pub use penalize::penalize;
 pub use rms_norm::rms_norm;
 pub use rope::{Rope, RopePairing, rope};
+pub use route::{GroupScore, Route, Routing, Scoring, SlotOrder, route};
+pub use router::router;
 pub use sample::{SamplerBuffers, sample};
 pub use swiglu::swiglu;

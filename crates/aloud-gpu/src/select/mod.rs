@@ -1,5 +1,7 @@
 //! Which kernels run an op: the one place where capabilities and shapes decide.
 
+mod moe;
+
 use crate::device::DeviceCaps;
 use aloud_ops::{Attention, Command, DType, Elem, Op, Recording, RopePairing, SamplerBuffers, Tensor};
 use aloud_shaders::{self as shaders, Kernel};
@@ -153,6 +155,8 @@ pub fn select<'a>(
         }
         Op::Attention(params) => attention(inputs, out, t_max, params),
         Op::Swiglu => flat(&shaders::SWIGLU, &[("gate", inputs[0]), ("up", inputs[1]), ("y", out)], "F"),
+        Op::Router { eps } => moe::router(command, eps, caps, weight(inputs[2])),
+        Op::Route(params) => moe::route(command, &params),
         Op::LastRow => flat(&shaders::LAST_ROW, &[("x", inputs[0]), ("y", out)], "D"),
         Op::Penalize => {
             let d = Dispatch::new(&shaders::PENALIZE, fixed(SamplerBuffers::SLICES, 1));
@@ -224,12 +228,8 @@ fn matmul_parts(place: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightSha
             }
             subgroup_size => {
                 let suffix = if subgroup_size.is_some() { "_sg" } else { "" };
-                // No more threads than groups of 32 along K, but a whole subgroup; without subgroups, few to add up.
-                let (least, most) = subgroup_size.map_or((8, 64), |size| (size, size.max(64)));
-                let wg =
-                    if size_is_small(subgroup_size) { least } else { (k / 32).next_power_of_two().clamp(least, most) };
                 let kernel = kernel(&format!("matvec_{quant}{suffix}"));
-                Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("WG", wg)
+                Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("WG", matvec_threads(subgroup_size, k))
             }
         };
         let dispatch = dispatch.constant("K", k).constant("N", n).constant("ROW0", place.first_row + row0);
@@ -237,6 +237,13 @@ fn matmul_parts(place: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightSha
         planes(dispatch, id, part).tensor("x", place.x).tensor("y", place.out)
     });
     parts.collect()
+}
+
+/// Threads that share a row of K weights: no more than groups of 32 along K, but a whole subgroup; without subgroups, few
+/// to add up.
+fn matvec_threads(subgroup_size: Option<u32>, k: u32) -> u32 {
+    let (least, most) = subgroup_size.map_or((8, 64), |size| (size, size.max(64)));
+    if size_is_small(subgroup_size) { least } else { (k / 32).next_power_of_two().clamp(least, most) }
 }
 
 /// Subgroups of a software adapter: one is a vector of the CPU, and more than one per workgroup only costs barriers.

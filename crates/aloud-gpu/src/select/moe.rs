@@ -1,0 +1,45 @@
+//! Kernels of a mixture of experts.
+
+use super::{Dispatch, Selected, WeightShape, fixed, kernel, matvec_threads, one, planes, quant_name};
+use crate::device::DeviceCaps;
+use aloud_ops::{Command, GroupScore, Route, Scoring, SlotOrder};
+use aloud_shaders as shaders;
+
+pub fn router(command: &Command, eps: f32, caps: DeviceCaps, (id, shape): (u32, &WeightShape)) -> Selected {
+    let (inputs, outputs) = (&command.inputs, &command.outputs);
+    let ([rows, d], [_, n_out]) = (inputs[0].dims2(), outputs[1].dims2());
+    let suffix = if caps.subgroup_size.is_some() { "_sg" } else { "" };
+    let kernel = kernel(&format!("router_{}{suffix}", quant_name(shape.dtype)));
+    let parts = shape.parts.iter().enumerate().map(|(part, &(row0, n))| {
+        let dispatch = Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("D", d).constant("N", n);
+        let dispatch = dispatch.constant("ROW0", row0).constant("N_OUT", n_out).constant("EPS", eps);
+        let dispatch = dispatch.constant("WG", matvec_threads(caps.subgroup_size, d));
+        let dispatch = planes(dispatch, id, part).tensor("x", inputs[0]).tensor("norm", inputs[1]);
+        dispatch.tensor("h", outputs[0]).tensor("logits", outputs[1])
+    });
+    Selected { dispatches: parts.collect(), temps: Vec::new() }
+}
+
+pub fn route(command: &Command, params: &Route) -> Selected {
+    let (inputs, outputs) = (&command.inputs, &command.outputs);
+    let [rows, n_experts] = inputs[0].dims2();
+    let (slots, bias) = (params.slots(), inputs.get(1));
+    let kernel = if bias.is_some() { &shaders::ROUTE_BIAS } else { &shaders::ROUTE };
+    let flag = u32::from;
+    let dispatch = Dispatch::new(kernel, fixed(rows, 1)).constant("E", n_experts).constant("S", slots);
+    let dispatch = dispatch.constant("K", params.num_experts_per_tok).constant("N_GROUP", params.n_group);
+    let dispatch = dispatch.constant("TOPK_GROUP", params.topk_group).constant("NORM", flag(params.normalises()));
+    let dispatch = dispatch.constant("SIGMOID", flag(params.scoring == Scoring::Sigmoid));
+    let dispatch = dispatch.constant("TOP_TWO", flag(params.group_score == GroupScore::TopTwoSum));
+    let dispatch = dispatch.constant("SCALE", params.routed_scaling_factor);
+    let dispatch = dispatch.constant("WG", n_experts.next_power_of_two().clamp(32, 256));
+    let dispatch = dispatch.tensor("logits", inputs[0]).tensor("ids", outputs[0]).tensor("weights", outputs[1]);
+    let mut selected = one(bias.iter().fold(dispatch, |d, &&bias| d.tensor("bias", bias)));
+    let n_experts = n_experts + params.n_shared;
+    if let Some(order) = SlotOrder::new(rows, slots, n_experts) {
+        let sort = Dispatch::new(&shaders::ROUTE_SORT, fixed(1, 1)).constant("E", n_experts).constant("S", slots);
+        let sort = sort.constant("M", order.max_tiles).tensor("ids", outputs[0]).tensor("order", outputs[2]);
+        selected.dispatches.push(sort);
+    }
+    selected
+}
