@@ -9,7 +9,7 @@ use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
 use aloud_ops::{Elem, Executor, Recording, Step, Storage, Tensor};
 
 /// The formats that have kernels.
-pub const FORMATS: [DType; 14] = [
+pub const FORMATS: [DType; 15] = [
     DType::F32,
     DType::F16,
     DType::BF16,
@@ -24,6 +24,7 @@ pub const FORMATS: [DType; 14] = [
     DType::Q5_K,
     DType::Q6_K,
     DType::IQ4_NL,
+    DType::F8_B32,
 ];
 
 /// SplitMix64: the same numbers everywhere.
@@ -59,7 +60,7 @@ impl Numbers {
             .collect()
     }
 
-    /// Random blocks of a weight format with sensible scales.
+    /// Random blocks of a weight format with sensible scales; one scale for all in F8_B32, whose scales span rows.
     pub fn blocks(&mut self, dtype: DType, elems: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> =
             (0..elems / dtype.block_elems() * dtype.block_bytes()).map(|_| self.bits() as u8).collect();
@@ -70,6 +71,10 @@ impl Numbers {
             }
             DType::BF16 => {
                 return self.with_outliers(elems).iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect();
+            }
+            DType::F8_B32 => {
+                let scale = (self.unit() * 0.01) as f32;
+                return bytes.as_chunks::<36>().0.iter().flat_map(|block| f8_block(scale, block)).collect();
             }
             DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => &[0, 2],
             DType::Q2_K => &[80, 82],
@@ -85,6 +90,27 @@ impl Numbers {
         }
         bytes
     }
+
+    /// [`Self::blocks`] of a matrix; in F8_B32 with a scale for each 32 rows of 128 columns, as a device holds them.
+    pub fn matrix(&mut self, dtype: DType, rows: u32, cols: u32) -> Vec<u8> {
+        let mut bytes = self.blocks(dtype, rows as usize * cols as usize);
+        if dtype == DType::F8_B32 {
+            let (row_blocks, across) = (cols as usize / 32, cols.div_ceil(128) as usize);
+            let scales: Vec<f32> =
+                (0..rows.div_ceil(32) as usize * across).map(|_| (self.unit() * 0.01) as f32).collect();
+            for (at, block) in bytes.as_chunks_mut::<36>().0.iter_mut().enumerate() {
+                *block = f8_block(scales[at / row_blocks / 32 * across + at % row_blocks / 4], block);
+            }
+        }
+        bytes
+    }
+}
+
+/// A block of F8_B32 with this scale and the codes of another, but for those of NaN.
+fn f8_block(scale: f32, block: &[u8; 36]) -> [u8; 36] {
+    let mut block = block.map(|q| if q & 127 == 127 { q - 1 } else { q });
+    block[..4].copy_from_slice(&scale.to_le_bytes());
+    block
 }
 
 /// An executor on every adapter of this machine, in a variant each: with what the device offers, and plain.
@@ -139,12 +165,13 @@ pub fn integers<E: Executor>(executor: &mut E, shape: &[u32], values: &[u32]) ->
     state
 }
 
-/// A weight filled with blocks, in slices of six rows.
+/// A weight filled with blocks, in slices of six rows, or of 32 where a format asks for that.
 pub fn weight<E: Executor>(executor: &mut E, dtype: DType, rows: u32, cols: u32, bytes: &[u8]) -> Tensor {
     let weight = executor.create_weight("weight", dtype, &[rows, cols]).expect("fits");
     let row_bytes = cols as usize / dtype.block_elems() * dtype.block_bytes();
-    for (i, slice) in bytes.chunks(row_bytes * 6).enumerate() {
-        executor.write_weight(weight, i as u32 * 6, slice).expect("is written");
+    let n = if dtype == DType::F8_B32 { 32 } else { 6 };
+    for (i, slice) in bytes.chunks(row_bytes * n).enumerate() {
+        executor.write_weight(weight, (i * n) as u32, slice).expect("is written");
     }
     weight
 }

@@ -176,7 +176,8 @@ fn gguf_and_safetensors_are_one_model() {
 #[test]
 fn every_weight_format_is_as_on_the_oracle() {
     let places = gpus();
-    for (i, dtype) in FORMATS.into_iter().enumerate() {
+    // FP8 comes in safetensors.
+    for (i, dtype) in FORMATS.into_iter().filter(|dtype| dtype.ggml_id().is_some()).enumerate() {
         let family = [Family::Llama, Family::Qwen2, Family::Qwen3][i % 3];
         let model = Tiny::for_quants(family).gguf(dtype, 1);
         let mut oracle = Place::Cpu.engine(&model, options(Elem::F32));

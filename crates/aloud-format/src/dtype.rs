@@ -99,12 +99,13 @@ dtypes! {
     U32, None, Some("U32"), plain(4), "Integer; not dequantised.";
     U64, None, Some("U64"), plain(8), "Integer; not dequantised.";
     C64, None, Some("C64"), plain(8), "Complex of two singles; not dequantised.";
-    F8_E4M3, None, Some("F8_E4M3"), plain(1), "8-bit float; its scales are other tensors.";
+    F8_E4M3, None, Some("F8_E4M3"), quant::f8_e4m3::LAYOUT, "8-bit float; a weight's scales are another tensor.";
     F8_E5M2, None, Some("F8_E5M2"), plain(1), "8-bit float; not dequantised.";
-    F8_E8M0, None, Some("F8_E8M0"), plain(1), "Power of two; not dequantised.";
+    F8_E8M0, None, Some("F8_E8M0"), quant::f8_e8m0::LAYOUT, "Power of two: a scale.";
     F6_E2M3, None, Some("F6_E2M3"), BlockLayout::new(4, 3), "6-bit float; not dequantised.";
     F6_E3M2, None, Some("F6_E3M2"), BlockLayout::new(4, 3), "6-bit float; not dequantised.";
     F4, None, Some("F4"), BlockLayout::new(2, 1), "4-bit float; not dequantised.";
+    F8_B32, None, None, quant::f8_b32::LAYOUT, "F8_E4M3 behind its scale, on the way to an executor; in no file.";
 }
 
 impl DType {
@@ -126,6 +127,9 @@ impl DType {
         Self::IQ4_NL,
         Self::IQ4_XS,
         Self::MXFP4,
+        Self::F8_E4M3,
+        Self::F8_E8M0,
+        Self::F8_B32,
     ];
 
     fn row(self) -> &'static Row {
@@ -186,9 +190,19 @@ impl DType {
         Self::DEQUANTISED.contains(&self)
     }
 
-    /// The names of [`DType::DEQUANTISED`], for messages.
+    /// Whether a file can have the type.
+    pub fn is_of_files(self) -> bool {
+        self.row().ggml_id.is_some() || self.row().safetensors.is_some()
+    }
+
+    /// The names of those of [`DType::DEQUANTISED`] that a file can have, for messages.
     pub(crate) fn dequantised_names() -> String {
-        Self::DEQUANTISED.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", ")
+        Self::DEQUANTISED
+            .iter()
+            .filter(|dtype| dtype.is_of_files())
+            .map(|dtype| dtype.name())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 

@@ -207,6 +207,15 @@ pub enum FormatError {
         /// The type.
         dtype: DType,
     },
+    /// The rows of an FP8 weight are not whole blocks.
+    #[error(
+        "FP8 weight: expected a multiple of 32 columns, found {cols}; \
+         use a file of this model in BF16"
+    )]
+    Fp8Columns {
+        /// Columns of the weight.
+        cols: usize,
+    },
     /// A buffer does not have the length that a tensor or its blocks need.
     #[error("{what}: expected {expected}, found {found}")]
     BufferLen {

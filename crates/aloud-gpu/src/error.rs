@@ -43,7 +43,7 @@ pub enum GpuError {
     /// A weight format without kernels.
     #[error(
         "weight `{name}` is {dtype}, which has no kernel here; supported are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, \
-         Q2_K, Q3_K, Q4_K, Q5_K, Q6_K and IQ4_NL: take another quantisation of the model"
+         Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, and F8_E4M3 with scales of 128 x 128: take another quantisation of the model"
     )]
     Unsupported {
         /// Which weight.
@@ -60,6 +60,16 @@ pub enum GpuError {
         cols: u32,
         /// What they must be a multiple of.
         multiple: u32,
+    },
+    /// A stack of matrices that would share scales.
+    #[error("weight `{name}` is a stack of matrices of {rows} rows; expected a multiple of {multiple} for its format")]
+    StackRows {
+        /// Which weight.
+        name: String,
+        /// Rows of each matrix.
+        rows: u32,
+        /// What they must be a multiple of.
+        multiple: u64,
     },
     /// A buffer that one kernel cannot see whole.
     #[error("`{name}` needs a buffer of {need_bytes} bytes, this device binds at most {limit_bytes}; {way_out}")]

@@ -2,7 +2,7 @@
 
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::layout::{Planes, convert, device_dtype, planes, repack};
+use crate::layout::{Planes, Scales, convert, device_dtype, planes, repack};
 use crate::plan::GpuPlan;
 use crate::readback::{RING, Ring, Ticket, read_buffer};
 use crate::select::WeightShape;
@@ -10,8 +10,6 @@ use aloud_ops::{DType, Elem, Executor, Recording, Storage, Tensor};
 
 /// Offset at which any device can bind a buffer.
 const BIND_ALIGN: u64 = 256;
-/// Rows of a weight's part are a multiple of this, so that pairs of blocks that share words stay together.
-const ROW_ALIGN: u64 = 2;
 
 struct Part {
     buffer: wgpu::Buffer,
@@ -44,6 +42,11 @@ impl Memory {
         (id, &self.weights[id as usize].shape)
     }
 
+    /// Columns of a weight.
+    pub fn weight_cols(&self, weight: u32) -> u32 {
+        self.weights[weight as usize].cols
+    }
+
     pub fn binding(&self, tensor: Tensor) -> wgpu::BufferBinding<'_> {
         let Storage::State(id) = tensor.storage else {
             unreachable!("weights are bound by planes, scratch by the plan")
@@ -74,6 +77,17 @@ fn check_binding(gpu: &Gpu, name: &str, need_bytes: u64, way_out: &'static str) 
     Ok(())
 }
 
+/// Rows that a part of a weight is a multiple of: whole matrices of a stack, and whole runs of rows that share words.
+fn part_unit(name: &str, layout: &Planes, shape: &[u32]) -> Result<u64, GpuError> {
+    let align = layout.row_align();
+    let &[_, rows, _] = shape else { return Ok(align) };
+    let whole = u64::from(rows).is_multiple_of(align);
+    if !whole && layout.scales == Scales::PerTile {
+        return Err(GpuError::StackRows { name: name.to_owned(), rows, multiple: align });
+    }
+    Ok(if whole { u64::from(rows) } else { u64::from(rows) * align })
+}
+
 /// Runs recordings on a [`Gpu`].
 pub struct GpuExecutor {
     gpu: Gpu,
@@ -99,7 +113,7 @@ impl GpuExecutor {
     fn part_rows(&self, name: &str, layout: &Planes, unit: u64, rows: u64, cols: u32) -> Result<u64, GpuError> {
         let blocks = u64::from(cols / layout.block_elems);
         let unit_quants = unit * blocks * layout.quant_bytes;
-        let unit_scales = layout.scale_bytes(unit * blocks);
+        let unit_scales = layout.scale_bytes(unit, blocks);
         let limit = self.gpu.caps.max_binding_bytes;
         // Both planes lie in one buffer; a buffer may be larger than a binding, but never than its own limit.
         let by_binding = limit / unit_quants.max(unit_scales);
@@ -140,11 +154,10 @@ impl Executor for GpuExecutor {
         let tensor = Tensor::new(Storage::Weight(self.memory.weights.len() as u32), Elem::Weight(dtype), shape);
         let cols = tensor.cols();
         let rows = tensor.n_elems() / u64::from(cols);
-        // A matrix of a stack stays whole, and so do pairs of rows.
-        let unit = if let [_, rows, _] = shape { u64::from(*rows).next_multiple_of(ROW_ALIGN) } else { ROW_ALIGN };
         if !cols.is_multiple_of(layout.block_elems) {
             return Err(GpuError::RowLength { name: label.to_owned(), cols, multiple: layout.block_elems });
         }
+        let unit = part_unit(label, &layout, shape)?;
         let per_part = self.part_rows(label, &layout, unit, rows, cols)?;
         let mut weight = Weight {
             name: label.to_owned(),
@@ -156,8 +169,8 @@ impl Executor for GpuExecutor {
         let mut row = 0;
         while row < rows {
             let n = per_part.min(rows - row);
-            let blocks = n * u64::from(cols / layout.block_elems);
-            let (quant_bytes, scale_bytes) = (blocks * layout.quant_bytes, layout.scale_bytes(blocks));
+            let row_blocks = u64::from(cols / layout.block_elems);
+            let (quant_bytes, scale_bytes) = (n * row_blocks * layout.quant_bytes, layout.scale_bytes(n, row_blocks));
             let scales_at = quant_bytes.next_multiple_of(BIND_ALIGN);
             let size = if scale_bytes == 0 { quant_bytes } else { scales_at + scale_bytes };
             let buffer = self.gpu.buffer(&format!("aloud.{label}.{row}"), size, usage);
@@ -180,10 +193,11 @@ impl Executor for GpuExecutor {
         let converted = convert(file_dtype, bytes);
         let bytes = converted.as_deref().unwrap_or(bytes);
         let layout = planes(dtype).expect("create_weight checked");
-        let blocks_per_row = u64::from(weight.cols / layout.block_elems);
-        let row_bytes = blocks_per_row as usize * layout.file_bytes;
+        let row_blocks = u64::from(weight.cols / layout.block_elems);
+        let row_bytes = row_blocks as usize * layout.file_bytes;
         assert_eq!(bytes.len() % row_bytes, 0, "{}: whole rows are written", weight.name);
-        assert_eq!(u64::from(first_row) % ROW_ALIGN, 0, "{}: slices begin at even rows", weight.name);
+        let align = layout.row_align();
+        assert_eq!(u64::from(first_row) % align, 0, "{}: slices begin at multiples of {align} rows", weight.name);
         let end = u64::from(first_row) + (bytes.len() / row_bytes) as u64;
         for (part, &(row0, n)) in weight.parts.iter().zip(&weight.shape.parts) {
             let (begin, end) = (u64::from(first_row.max(row0)), end.min(u64::from(row0) + u64::from(n)));
@@ -191,11 +205,11 @@ impl Executor for GpuExecutor {
                 continue;
             }
             let range = |row: u64| (row - u64::from(first_row)) as usize * row_bytes;
-            let (quants, scales) = repack(dtype, &bytes[range(begin)..range(end)]);
-            let first_block = (begin - u64::from(row0)) * blocks_per_row;
-            self.gpu.write(&part.buffer, first_block * layout.quant_bytes, &quants);
+            let (quants, scales) = repack(dtype, &bytes[range(begin)..range(end)], row_blocks);
+            let before = begin - u64::from(row0);
+            self.gpu.write(&part.buffer, before * row_blocks * layout.quant_bytes, &quants);
             if !scales.is_empty() {
-                self.gpu.write(&part.buffer, part.scales_at + layout.scale_bytes(first_block), &scales);
+                self.gpu.write(&part.buffer, part.scales_at + layout.scale_bytes(before, row_blocks), &scales);
             }
         }
         self.gpu.check()
@@ -243,5 +257,22 @@ impl Executor for GpuExecutor {
 
     fn resident_bytes(&self) -> (u64, u64) {
         (self.memory.held_bytes, self.memory.pool_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_whole_matrices_and_share_no_words() {
+        let unit = |dtype, shape: &[u32]| part_unit("experts", &planes(dtype).expect("a device format"), shape);
+        assert_eq!(unit(DType::Q8_0, &[100, 64]).expect("fits"), 2);
+        assert_eq!(unit(DType::Q8_0, &[4, 6, 64]).expect("fits"), 6);
+        assert_eq!(unit(DType::Q8_0, &[4, 3, 64]).expect("fits"), 6);
+        assert_eq!(unit(DType::F8_E4M3, &[100, 64]).expect("fits"), 32);
+        assert_eq!(unit(DType::F8_E4M3, &[4, 96, 64]).expect("fits"), 96);
+        let error = unit(DType::F8_E4M3, &[4, 40, 64]).expect_err("matrices would share scales").to_string();
+        assert!(error.contains("`experts` is a stack of matrices of 40 rows; expected a multiple of 32"), "{error}");
     }
 }

@@ -5,6 +5,11 @@
 
 use aloud_ops::DType;
 
+/// Rows that share a scale of [`Scales::PerTile`]. The format has 128, but parts of a weight may begin at fewer.
+pub const TILE_ROWS: u64 = 32;
+/// Blocks of a row that share a scale of [`Scales::PerTile`].
+pub const TILE_BLOCKS: u64 = 4;
+
 /// The leftovers of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scales {
@@ -14,6 +19,8 @@ pub enum Scales {
     PerBlock(u64),
     /// So many words per two blocks.
     PerPair(u64),
+    /// A word per [`TILE_ROWS`] rows of [`TILE_BLOCKS`] blocks.
+    PerTile,
 }
 
 /// Where a block's bytes go.
@@ -21,7 +28,7 @@ pub enum Scales {
 pub struct Planes {
     /// Values per block.
     pub block_elems: u32,
-    /// Bytes of a block in the file.
+    /// Bytes of a block in the file, or in what stands for it while weights stream.
     pub file_bytes: usize,
     /// Bytes of a block in the quants plane.
     pub quant_bytes: u64,
@@ -35,6 +42,9 @@ pub fn device_dtype(dtype: DType) -> Option<DType> {
     match dtype {
         // Its uneven steps are whole numbers of a byte.
         DType::IQ4_NL => Some(DType::Q8_0),
+        // The scales lie with the weight, as all formats have it.
+        DType::F8_B32 => Some(DType::F8_E4M3),
+        DType::F8_E4M3 => None,
         _ => planes(dtype).map(|_| dtype),
     }
 }
@@ -55,33 +65,46 @@ pub fn planes(dtype: DType) -> Option<Planes> {
         DType::Q4_K => (144, Scales::None),
         DType::Q5_K => (176, Scales::None),
         DType::Q6_K => (208, Scales::PerPair(1)),
+        DType::F8_E4M3 => (32, Scales::PerTile),
         _ => return None,
     };
     // Plain formats are walked in groups of 32 like the others.
-    let block_elems = dtype.block_elems().max(32);
-    let file_bytes = dtype.block_bytes() * (block_elems / dtype.block_elems());
+    let streamed = if dtype == DType::F8_E4M3 { DType::F8_B32 } else { dtype };
+    let block_elems = streamed.block_elems().max(32);
+    let file_bytes = streamed.block_bytes() * (block_elems / streamed.block_elems());
     Some(Planes { block_elems: block_elems as u32, file_bytes, quant_bytes, scales })
 }
 
 impl Planes {
-    /// Bytes of the scales plane for so many blocks.
+    /// Bytes of the scales plane for so many rows of so many blocks each.
     #[must_use]
-    pub fn scale_bytes(&self, blocks: u64) -> u64 {
+    pub fn scale_bytes(&self, rows: u64, row_blocks: u64) -> u64 {
         match self.scales {
             Scales::None => 0,
-            Scales::PerBlock(words) => blocks * words * 4,
-            Scales::PerPair(words) => blocks.div_ceil(2) * words * 4,
+            Scales::PerBlock(words) => rows * row_blocks * words * 4,
+            Scales::PerPair(words) => (rows * row_blocks).div_ceil(2) * words * 4,
+            Scales::PerTile => rows.div_ceil(TILE_ROWS) * row_blocks.div_ceil(TILE_BLOCKS) * 4,
         }
+    }
+
+    /// Parts of a weight, and slices that are written, begin at multiples of so many rows: no scale of a tile is cut, and
+    /// pairs of blocks that share words stay together.
+    #[must_use]
+    pub fn row_align(&self) -> u64 {
+        if self.scales == Scales::PerTile { TILE_ROWS } else { 2 }
     }
 }
 
-/// The quants plane and the scales plane of whole blocks; the first is of even number if pairs share words.
+/// The quants plane and the scales plane of rows of `row_blocks` blocks; the first row is one that a part may begin at.
 #[must_use]
-pub fn repack(dtype: DType, bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+pub fn repack(dtype: DType, bytes: &[u8], row_blocks: u64) -> (Vec<u8>, Vec<u8>) {
     let planes = planes(dtype).expect("the caller asked device_dtype");
+    if planes.scales == Scales::PerTile {
+        return repack_tiles(bytes, row_blocks as usize);
+    }
     let blocks = bytes.len() / planes.file_bytes;
     let mut quants = Vec::with_capacity(blocks * planes.quant_bytes as usize);
-    let mut scales = Vec::with_capacity(planes.scale_bytes(blocks as u64) as usize);
+    let mut scales = Vec::new();
     if planes.scales == Scales::None {
         return (bytes.to_vec(), scales);
     }
@@ -129,6 +152,26 @@ pub fn repack(dtype: DType, bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
                 share(208..210);
             }
             _ => unreachable!("formats without scales returned above"),
+        }
+    }
+    (quants, scales)
+}
+
+/// The codes of F8_B32 blocks, and of the scales one per tile.
+///
+/// # Panics
+/// If blocks of a tile differ in scale: such a weight is not FP8 with scales of 128 x 128.
+#[track_caller]
+fn repack_tiles(bytes: &[u8], row_blocks: usize) -> (Vec<u8>, Vec<u8>) {
+    let blocks = bytes.as_chunks::<36>().0;
+    let (mut quants, mut scales) = (Vec::with_capacity(blocks.len() * 32), Vec::new());
+    for rows in blocks.chunks(row_blocks * TILE_ROWS as usize) {
+        let row = &rows[..row_blocks];
+        row.chunks(TILE_BLOCKS as usize).for_each(|tile| scales.extend_from_slice(&tile[0][..4]));
+        for (at, block) in rows.iter().enumerate() {
+            let first = &row[at % row_blocks / TILE_BLOCKS as usize * TILE_BLOCKS as usize];
+            assert_eq!(block[..4], first[..4], "a tile of an FP8 weight has one scale");
+            quants.extend_from_slice(&block[4..]);
         }
     }
     (quants, scales)

@@ -82,8 +82,15 @@ fn resolve(
     dispatch: &Dispatch,
     label: &str,
 ) -> Ready {
-    let bindings: Vec<wgpu::BufferBinding<'_>> = dispatch
-        .bindings()
+    let binds = dispatch.bindings();
+    let mut constants = dispatch.constants.clone();
+    if dispatch.kernel.overrides.contains(&"ROW_GROUPS") {
+        let weight =
+            binds.iter().find_map(|bind| if let Bind::Plane { weight, .. } = bind { Some(*weight) } else { None });
+        let weight = weight.expect("the format of a weight asks for it");
+        constants.push(("ROW_GROUPS", f64::from(memory.weight_cols(weight) / 32)));
+    }
+    let bindings: Vec<wgpu::BufferBinding<'_>> = binds
         .into_iter()
         .map(|bind| match bind {
             Bind::Tensor(tensor) => match tensor.storage {
@@ -95,7 +102,7 @@ fn resolve(
         })
         .collect();
     Ready {
-        pipeline: gpu.pipeline(dispatch.kernel, &dispatch.constants),
+        pipeline: gpu.pipeline(dispatch.kernel, &constants),
         bind_group: gpu.bind_group(label, dispatch.kernel, &bindings),
         grid: dispatch.grid,
     }

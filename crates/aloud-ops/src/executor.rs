@@ -26,11 +26,12 @@ pub trait Executor {
     /// `[n, rows, cols]`, of which none is ever cut where the device has to spread the weight over several buffers.
     ///
     /// # Errors
-    /// If the format has no kernel here, or the device cannot hold or bind it.
+    /// If the format has no kernel here, or the device cannot hold or bind it; and for a stack of F8_B32 if its matrices
+    /// have no multiple of 32 rows.
     fn create_weight(&mut self, label: &str, dtype: DType, shape: &[u32]) -> Result<Tensor, Self::Error>;
 
-    /// Fills whole rows, given in the file's block layout; slices come in any order and begin at even rows. The rows of a
-    /// stack are counted through.
+    /// Fills whole rows, given in the file's block layout; slices come in any order and begin at even rows, those of
+    /// F8_B32 at multiples of 32 rows. The rows of a stack are counted through.
     ///
     /// # Errors
     /// If the device fails.

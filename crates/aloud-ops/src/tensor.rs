@@ -16,12 +16,14 @@ pub enum Elem {
 }
 
 impl Elem {
-    /// Bytes of `n` elements of this kind, whole blocks for weights.
+    /// Bytes of `n` elements of this kind, whole blocks for weights; as on the device where that differs from the file.
     #[must_use]
     pub fn bytes(self, n: u64) -> u64 {
         match self {
             Elem::F32 | Elem::U32 => n * 4,
             Elem::F16 => n.div_ceil(2) * 4,
+            // On the device a scale (4 bytes) serves 32 rows of 128 columns.
+            Elem::Weight(DType::F8_B32) => n + n.div_ceil(32 * 128) * 4,
             Elem::Weight(dtype) => n.div_ceil(dtype.block_elems() as u64) * dtype.block_bytes() as u64,
         }
     }

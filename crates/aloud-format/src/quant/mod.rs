@@ -2,12 +2,15 @@
 //!
 //! The dequantisers are the oracle that every kernel is tested against, so they are plain and in
 //! the order of operations of the reference: each result is bit-exact with `gguf.quants.dequantize`
-//! of PyPI's `gguf` 0.19.0. All fields are little-endian; `f16` is IEEE half.
+//! of PyPI's `gguf` 0.19.0, for the formats that it has. All fields are little-endian; `f16` is IEEE half.
 
 pub mod bf16;
 pub mod encode;
 pub mod f16;
 pub mod f32;
+pub mod f8_b32;
+pub mod f8_e4m3;
+pub mod f8_e8m0;
 pub mod iq4_nl;
 pub mod iq4_xs;
 pub mod mxfp4;
@@ -49,6 +52,9 @@ pub fn dequantize(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<(), For
         DType::IQ4_NL => iq4_nl::dequantize_block,
         DType::IQ4_XS => iq4_xs::dequantize_block,
         DType::MXFP4 => mxfp4::dequantize_block,
+        DType::F8_E4M3 => f8_e4m3::dequantize_block,
+        DType::F8_E8M0 => f8_e8m0::dequantize_block,
+        DType::F8_B32 => f8_b32::dequantize_block,
         _ => return Err(FormatError::NotDequantised { dtype }),
     };
     let BlockLayout { elems, bytes: block_bytes } = dtype.layout();

@@ -33,6 +33,7 @@ const GOLDENS: &[Golden] = &[
     Golden { dtype: DType::IQ4_NL, halves: &[(0, 0.0078125)], first: [-0.2734375, 0.1953125, 0.8828125, -0.3828125], middle: -0.2734375, last: 0.0078125, sum: -2.007812, sha256_prefix: "f0902cbc97925b08" },
     Golden { dtype: DType::IQ4_XS, halves: &[(0, 0.0078125)], first: [0.5078125, -0.0078125, -0.5390625, 0.6484375], middle: -4.5703125, last: -0.125, sum: -85.976562, sha256_prefix: "7b557835e0aa2b10" },
     Golden { dtype: DType::MXFP4, halves: &[], first: [0.0, 0.75, -0.25, -1.5], middle: 0.375, last: 0.75, sum: 3.125, sha256_prefix: "e5780e616aa39f11" },
+    Golden { dtype: DType::F8_B32, halves: &[], first: [-0.003_662_109_4, -0.09375, -2.25, 0.000_854_492_2], middle: -3.75, last: 0.002_441_406_2, sum: -5.028259277, sha256_prefix: "41f1fe3a30f5845f" },
 ];
 
 fn block_of(golden: &Golden) -> Vec<u8> {
@@ -41,8 +42,10 @@ fn block_of(golden: &Golden) -> Vec<u8> {
     for &(at, value) in golden.halves {
         block[at..at + 2].copy_from_slice(&half::f16::from_f32(value).to_le_bytes());
     }
-    if golden.dtype == DType::MXFP4 {
-        block[0] = 125;
+    match golden.dtype {
+        DType::MXFP4 => block[0] = 125,
+        DType::F8_B32 => block[..4].copy_from_slice(&0.03125_f32.to_le_bytes()),
+        _ => {}
     }
     block
 }

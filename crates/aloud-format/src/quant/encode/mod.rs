@@ -3,15 +3,19 @@
 //! Those of the formats with one scale per 32 values give the bytes of `gguf.quants.quantize`; for
 //! the K formats and IQ4 the reference searches for better scales, these do not.
 
+mod fp8;
 mod k_quants;
 
-use super::{iq4_nl, mxfp4};
+pub use fp8::quantize_fp8;
+
+use super::{f8_e4m3, f8_e8m0, iq4_nl, mxfp4};
 use crate::DType;
 
 /// Encodes whole blocks.
 ///
 /// # Panics
-/// For a type outside [`DType::DEQUANTISED`], and if `values` is not whole blocks.
+/// For a type outside [`DType::DEQUANTISED`], for F8_B32, whose scales span rows ([`quantize_fp8`]), and if `values` is
+/// not whole blocks.
 #[track_caller]
 pub fn quantize(dtype: DType, values: &[f32]) -> Vec<u8> {
     let n_elems = dtype.block_elems();
@@ -33,6 +37,8 @@ pub fn quantize(dtype: DType, values: &[f32]) -> Vec<u8> {
         DType::IQ4_NL => encode_iq4_nl,
         DType::IQ4_XS => encode_iq4_xs,
         DType::MXFP4 => encode_mxfp4,
+        DType::F8_E4M3 => |x, to| to.push(f8_e4m3::encode(x[0])),
+        DType::F8_E8M0 => |x, to| to.push(f8_e8m0::encode(x[0])),
         _ => panic!("{dtype} has no encoder"),
     };
     let n_bytes = values.len() / n_elems * dtype.block_bytes();
@@ -182,7 +188,9 @@ mod tests {
     /// Relative L2 error by bits per value, with an outlier that costs its block precision.
     #[test]
     fn values_come_back() {
-        for &dtype in DType::DEQUANTISED {
+        // Scales have no zero and no sign, and those of F8_B32 span rows.
+        let types = DType::DEQUANTISED.iter().filter(|t| ![DType::F8_E8M0, DType::F8_B32].contains(t));
+        for &dtype in types {
             let x = values();
             let bytes = quantize(dtype, &x);
             let mut y = vec![f32::NAN; x.len()];
