@@ -2,7 +2,7 @@
 
 use crate::ops;
 use aloud_format::{FormatError, dequantize};
-use aloud_ops::{Command, DType, Elem, Executor, Op, Recording, SamplerState, Step, Storage, Tensor};
+use aloud_ops::{Command, DType, Elem, Executor, Mla, Op, Recording, SamplerState, Step, Storage, Tensor};
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -184,6 +184,14 @@ impl CpuExecutor {
             Op::Attention(params) => {
                 ops::attention(values(0), values(1), values(2), input(3), &params, step.pos, &mut y[..real]);
             }
+            Op::MlaProject { eps, mla } => return self.mla_project(scratch, command, eps, &mla, step),
+            Op::MlaQuery(mla) => {
+                let q_width = command.inputs[0].cols() as usize;
+                ops::mla_query(values(0), q_width, values(1), values(2), &mla, step.pos as usize, &mut y[..real]);
+            }
+            Op::MlaAttention(mla) => {
+                ops::mla_attention(values(0), values(1), input(2), values(3), &mla, step.pos, &mut y[..real]);
+            }
             Op::Swiglu => ops::swiglu(values(0), values(1), &mut y[..real]),
             Op::Router { eps } => return self.router(scratch, command, eps, step),
             Op::Route(params) => return self.route(scratch, command, &params, step),
@@ -210,6 +218,32 @@ impl CpuExecutor {
             let f16 = cache.elem == Elem::F16;
             ops::kv_write(x, table, block_tokens, step.pos, width, f16, bytemuck::cast_slice_mut(&mut to));
             self.store(scratch, cache, to);
+        }
+    }
+
+    fn mla_project(&mut self, scratch: &mut [Vec<u32>], command: &Command, eps: f32, mla: &Mla, step: Step) {
+        let (cache, width) = (command.outputs[0], command.inputs[0].cols() as usize);
+        let [a, kv_norm, table] = [0, 1, 2].map(|i| floats(self.read(scratch, command.inputs[i])));
+        let a = &a[..step.n_tokens as usize * width];
+        let pos = step.pos as usize;
+        let block_table = self.read(scratch, command.inputs[3]);
+        let mut rows = Vec::new();
+        let mut queries = Vec::new();
+        for (t, a) in a.chunks_exact(width).enumerate() {
+            let (x, latent) = a.split_at(width - mla.latent_dim() as usize);
+            rows.extend(ops::mla_project(latent, kv_norm, eps, table, mla, pos + t));
+            if let Some(&q_norm) = command.inputs.get(4) {
+                let at = queries.len();
+                queries.resize(at + x.len(), 0.0);
+                ops::rms_norm(x, floats(self.read(scratch, q_norm)), eps, &mut queries[at..]);
+            }
+        }
+        let mut to = self.read(scratch, cache).to_vec();
+        let (f16, width) = (cache.elem == Elem::F16, mla.latent_dim() as usize);
+        ops::kv_write(&rows, block_table, mla.block_tokens, step.pos, width, f16, bytemuck::cast_slice_mut(&mut to));
+        self.store(scratch, cache, to);
+        if let Some(&y) = command.outputs.get(1) {
+            self.store(scratch, y, bytemuck::allocation::cast_vec(queries));
         }
     }
 

@@ -71,10 +71,24 @@ impl Command {
             Op::Attention(a) => {
                 let [_, width] = self.inputs[1].dims2();
                 cost.kv_bytes = 2 * self.inputs[1].elem.bytes(u64::from(width)) * u64::from(n_kv);
-                // Row t sees the positions before the step and t + 1 of its own.
-                let before = u64::from(n_kv.saturating_sub(n_tokens));
-                let seen = t * before + t * (t + 1) / 2;
-                cost.flops = 4 * u64::from(a.n_heads * a.head_dim) * seen;
+                cost.flops = 4 * u64::from(a.n_heads * a.head_dim) * seen(n_tokens, n_kv);
+            }
+            Op::MlaProject { .. } => {
+                let [_, width] = self.outputs[0].dims2();
+                cost.kv_bytes = self.outputs[0].elem.bytes(u64::from(width)) * t;
+                cost.flops = 4 * t * u64::from(self.inputs[0].cols());
+            }
+            Op::MlaQuery(mla) => {
+                let keys = u64::from(mla.num_attention_heads * mla.qk_nope_head_dim) * u64::from(mla.kv_lora_rank);
+                cost.weight_bytes = self.inputs[1].elem.bytes(keys);
+                cost.flops = 2 * t * keys + 3 * t * u64::from(mla.num_attention_heads * mla.qk_rope_head_dim);
+            }
+            Op::MlaAttention(mla) => {
+                let (h, r) = (u64::from(mla.num_attention_heads), u64::from(mla.kv_lora_rank));
+                let (width, values) = (u64::from(mla.latent_dim()), h * u64::from(mla.v_head_dim) * r);
+                cost.kv_bytes = self.inputs[1].elem.bytes(width) * u64::from(n_kv);
+                cost.weight_bytes = self.inputs[3].elem.bytes(values);
+                cost.flops = 2 * h * (width + r) * seen(n_tokens, n_kv) + 2 * t * values;
             }
             _ => {
                 let widest = self.inputs.iter().filter(|i| i.elem == Elem::F32).map(rows).max().unwrap_or(0);
@@ -83,4 +97,10 @@ impl Command {
         }
         cost
     }
+}
+
+/// Pairs of a row and a position that it sees: row t sees the positions before the step and t + 1 of its own.
+fn seen(n_tokens: u32, n_kv: u32) -> u64 {
+    let (t, before) = (u64::from(n_tokens), u64::from(n_kv.saturating_sub(n_tokens)));
+    t * before + t * (t + 1) / 2
 }

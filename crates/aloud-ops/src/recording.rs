@@ -1,6 +1,6 @@
 //! A list of ops as plain data.
 
-use crate::ops::{Attention, Rope, Route};
+use crate::ops::{Attention, Mla, Rope, Route};
 use crate::tensor::{Elem, Storage, Tensor};
 
 /// What an op does; its tensors stand in the [`Command`].
@@ -33,6 +33,17 @@ pub enum Op {
     },
     /// See [`crate::attention`].
     Attention(Attention),
+    /// See [`crate::mla_project`].
+    MlaProject {
+        /// Added to the mean squares.
+        eps: f32,
+        /// The shapes.
+        mla: Mla,
+    },
+    /// See [`crate::mla_query`].
+    MlaQuery(Mla),
+    /// See [`crate::mla_attention`].
+    MlaAttention(Mla),
     /// See [`crate::swiglu`].
     Swiglu,
     /// See [`crate::router`].

@@ -1,5 +1,6 @@
 //! Which kernels run an op: the one place where capabilities and shapes decide.
 
+mod mla;
 mod moe;
 
 use crate::device::DeviceCaps;
@@ -154,6 +155,9 @@ pub fn select<'a>(
             one(d.tensor("k_cache", out).tensor("v_cache", outputs[1]))
         }
         Op::Attention(params) => attention(inputs, out, t_max, params),
+        Op::MlaProject { eps, mla } => mla::project(command, t_max, eps, &mla),
+        Op::MlaQuery(mla) => mla::query(command, caps, &mla, weight(inputs[1])),
+        Op::MlaAttention(mla) => mla::attention(command, caps, &mla, weight(inputs[3])),
         Op::Swiglu => flat(&shaders::SWIGLU, &[("gate", inputs[0]), ("up", inputs[1]), ("y", out)], "F"),
         Op::Router { eps } => moe::router(command, eps, caps, weight(inputs[2])),
         Op::Route(params) => moe::route(command, &params),

@@ -46,6 +46,20 @@ pub struct LatentCache {
     pub block_tokens: u32,
 }
 
+impl LatentCache {
+    /// Checks the shape.
+    ///
+    /// # Panics
+    /// If it is not that of `mla`.
+    #[track_caller]
+    pub fn check(&self, mla: &Mla) {
+        let [_, width] = self.rows.dims2();
+        assert_eq!(width, mla.latent_dim(), "the latent cache must be [slots, R + P]");
+        assert_eq!(self.block_tokens, mla.block_tokens, "blocks of the latent cache");
+        assert_eq!(mla.block_tokens % 32, 0, "blocks hold a multiple of 32 tokens");
+    }
+}
+
 /// The weights that make keys and values of the latent (`kv_b_proj`), as a file has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvUp {

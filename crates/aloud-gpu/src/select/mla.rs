@@ -1,0 +1,97 @@
+//! Kernels of multi-head latent attention in its absorbed form.
+
+use super::{Bind, Dispatch, Selected, WeightShape, fixed, kernel, one, planes, quant_name, size_is_small};
+use crate::device::DeviceCaps;
+use aloud_ops::{Command, Elem, Mla, Tensor};
+use aloud_shaders as shaders;
+
+/// Tokens of a workgroup of `mla_query` at most: so often is a weight used that it has loaded.
+const QUERY_TOKENS: u32 = 4;
+/// Query rows of a workgroup of `mla_attention`.
+const ATTENTION_ROWS: u32 = 8;
+/// Workgroups of `mla_attention` that fill any device.
+const ENOUGH_WORKGROUPS: u32 = 512;
+/// Splits that `mla_merge` adds up at most.
+const MAX_SPLITS: u32 = 64;
+/// What every device can bind.
+const PORTABLE_BINDING_BYTES: u64 = 128 << 20;
+
+pub fn project(command: &Command, t_max: u32, eps: f32, mla: &Mla) -> Selected {
+    let (inputs, cache) = (&command.inputs, command.outputs[0]);
+    let a = inputs[0].cols() - mla.latent_dim();
+    let q_norm = inputs.get(4);
+    let k = match (cache.elem == Elem::F16, q_norm.is_some()) {
+        (true, true) => &shaders::MLA_PROJECT_Q_F16,
+        (true, false) => &shaders::MLA_PROJECT_F16,
+        (false, true) => &shaders::MLA_PROJECT_Q_F32,
+        (false, false) => &shaders::MLA_PROJECT_F32,
+    };
+    let widest = mla.kv_lora_rank.max(if q_norm.is_some() { a } else { 0 });
+    let d = Dispatch::new(k, fixed(1 + u32::from(q_norm.is_some()), t_max)).constant("A", a);
+    let d = d.constant("R", mla.kv_lora_rank).constant("P", mla.qk_rope_head_dim).constant("EPS", eps);
+    let d = d.constant("BLOCK", mla.block_tokens).constant("WG", if widest <= 256 { 32u32 } else { 128 });
+    let d = d.tensor("a", inputs[0]).tensor("kv_norm", inputs[1]).tensor("table", inputs[2]);
+    let mut d = d.tensor("block_table", inputs[3]).tensor("cache", cache);
+    if let Some(&q_norm) = q_norm {
+        d = d.tensor("q_norm", q_norm).tensor("y", command.outputs[1]);
+    }
+    one(d)
+}
+
+/// First head and number of heads of each part of a weight `[H, rows, columns]`.
+fn heads_of_parts(weight: Tensor, shape: &WeightShape) -> impl Iterator<Item = (usize, u32, u32)> {
+    let rows = weight.shape()[1];
+    shape.parts.iter().enumerate().map(move |(part, &(row0, n))| (part, row0 / rows, n / rows))
+}
+
+pub fn query(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u32, &WeightShape)) -> Selected {
+    let (inputs, out) = (&command.inputs, command.outputs[0]);
+    let (w, t_max) = (inputs[1], out.shape()[0]);
+    let Mla { kv_lora_rank: r, qk_nope_head_dim: n, qk_rope_head_dim: p, .. } = *mla;
+    // [H, R, N] is ready to be multiplied with; of [H, N + Vh, R] the first rows are transposed.
+    let ready = w.shape()[1..] == [r, n];
+    let quant = quant_name(shape.dtype);
+    let k = kernel(&if ready { format!("mla_query_{quant}") } else { format!("mla_query_t_{quant}") });
+    let columns = if ready { r } else { r.next_multiple_of(128) };
+    // A thread less is a sum less to add up.
+    let wg = if !ready && size_is_small(caps.subgroup_size) { 16u32 } else { 64 };
+    let tokens = t_max.min(QUERY_TOKENS);
+    let dispatches = heads_of_parts(w, shape).map(|(part, head0, heads)| {
+        let mut d = Dispatch::new(k, fixed(columns.div_ceil(128), heads)).constant("H", mla.num_attention_heads);
+        d.grid[2] = super::Dim::Fixed(t_max.div_ceil(tokens));
+        let d = d.constant("R", r).constant("N", n).constant("P", p).constant("W", inputs[0].cols());
+        let d = d.constant("HEAD0", head0).constant("TOKENS", tokens).constant("WG", wg);
+        let d = if ready { d } else { d.constant("HEAD_ROWS", w.shape()[1]) };
+        planes(d, id, part).tensor("q", inputs[0]).tensor("table", inputs[2]).tensor("y", out)
+    });
+    Selected { dispatches: dispatches.collect(), temps: Vec::new() }
+}
+
+pub fn attention(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u32, &WeightShape)) -> Selected {
+    let (inputs, out) = (&command.inputs, command.outputs[0]);
+    let (cache, w, t_max) = (inputs[1], inputs[3], out.shape()[0]);
+    let Mla { num_attention_heads: h, kv_lora_rank: r, .. } = *mla;
+    let rows = t_max * h;
+    let row_bytes = u64::from(rows * r) * 4;
+    let tiles = rows.div_ceil(ATTENTION_ROWS);
+    let that_fit = PORTABLE_BINDING_BYTES.min(caps.max_binding_bytes) / row_bytes;
+    let splits = (ENOUGH_WORKGROUPS / tiles).clamp(1, MAX_SPLITS).min(that_fit.max(1) as u32);
+    let temps = vec![u64::from(splits) * row_bytes, u64::from(splits * rows) * 8];
+    let sized = |d: Dispatch| {
+        let d = d.constant("H", h).constant("R", r).constant("SPLITS", splits).constant("T_MAX", t_max);
+        d.bind("partial", Bind::Temp(0)).bind("ml", Bind::Temp(1))
+    };
+    let k = if cache.elem == Elem::F16 { &shaders::MLA_ATTENTION_F16 } else { &shaders::MLA_ATTENTION_F32 };
+    let walk = sized(Dispatch::new(k, fixed(tiles, splits))).constant("P", mla.qk_rope_head_dim);
+    let walk = walk.constant("SCALE", mla.scale).constant("BLOCK", mla.block_tokens).tensor("q", inputs[0]);
+    let mut dispatches = vec![walk.tensor("cache", cache).tensor("block_table", inputs[2])];
+    let k = kernel(&format!("mla_merge_{}", quant_name(shape.dtype)));
+    // More threads than one subgroup only wait for each other where the CPU plays the device.
+    let wg = if size_is_small(caps.subgroup_size) { 64u32 } else { 256 };
+    dispatches.extend(heads_of_parts(w, shape).map(|(part, head0, heads)| {
+        let d = sized(Dispatch::new(k, fixed(heads, t_max))).constant("VH", mla.v_head_dim);
+        let d = d.constant("HEAD0", head0).constant("HEAD_ROWS", w.shape()[1]).constant("WG", wg);
+        planes(d, id, part).tensor("o", out)
+    }));
+    Selected { dispatches, temps }
+}
