@@ -35,13 +35,17 @@ fn main() {
 
 fn permutations(table: &str) -> Vec<Permutation> {
     let lines = || table.lines().map(|l| l.split('#').next().unwrap_or("").trim()).filter(|l| !l.is_empty());
-    let quants: Vec<&str> =
-        lines().find_map(|l| l.strip_prefix("quants =")).expect("a line `quants =`").split_whitespace().collect();
+    // `name = word word`: what `{name}` stands for.
+    let lists: Vec<(String, Vec<&str>)> = lines()
+        .filter_map(|l| l.split_once(" = "))
+        .map(|(name, words)| (format!("{{{name}}}"), words.split_whitespace().collect()))
+        .collect();
     let mut all = Vec::new();
-    for line in lines().filter(|l| !l.starts_with("quants =")) {
-        let fill: &[&str] = if line.contains("{q}") { &quants } else { &[""] };
-        for quant in fill {
-            let line = line.replace("{q}", quant);
+    for line in lines().filter(|l| !l.contains(" = ")) {
+        let list = lists.iter().find(|(pattern, _)| line.contains(pattern));
+        let (pattern, fill) = list.map_or(("", &[""][..]), |(pattern, words)| (pattern, words));
+        for word in fill {
+            let line = if pattern.is_empty() { line.to_owned() } else { line.replace(pattern, word) };
             let mut words = line.split_whitespace().map(str::to_owned);
             let (name, file) = (words.next().expect("a name"), words.next().expect("a file"));
             all.push(Permutation { name, file, features: words.collect() });

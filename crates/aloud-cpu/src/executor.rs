@@ -192,6 +192,12 @@ impl CpuExecutor {
             Op::MlaAttention(mla) => {
                 ops::mla_attention(values(0), values(1), input(2), values(3), &mla, step.pos, &mut y[..real]);
             }
+            Op::MlaExpanded(mla) => {
+                let up: Vec<&[f32]> = (4..command.inputs.len()).map(values).collect();
+                let [_, q_width] = command.inputs[0].dims2();
+                let (q, pos, y) = (values(0), step.pos as usize, &mut y[..real]);
+                ops::mla_expanded(q, q_width as usize, values(1), input(2), values(3), &up, &mla, pos, y);
+            }
             Op::Swiglu => ops::swiglu(values(0), values(1), &mut y[..real]),
             Op::Router { eps } => return self.router(scratch, command, eps, step),
             Op::Route(params) => return self.route(scratch, command, &params, step),

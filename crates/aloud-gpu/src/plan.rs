@@ -12,6 +12,19 @@ struct Ready {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     grid: [Dim; 3],
+    per_keys: Option<u32>,
+}
+
+impl Ready {
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, n_kv: u32) {
+        let [x, y, z] = self.grid.map(|dim| match dim {
+            Dim::Fixed(n) => n,
+            Dim::PerKeys(keys) => n_kv.div_ceil(keys).max(1),
+        });
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 /// A recording made ready for one device.
@@ -23,7 +36,7 @@ pub struct GpuPlan {
 /// What a plan costs per run, counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanFigures {
-    /// Dispatches.
+    /// Dispatches; those that a run repeats for every so many cached positions count once.
     pub dispatches: usize,
     /// Bytes and FLOPs.
     pub cost: Cost,
@@ -38,17 +51,15 @@ impl GpuPlan {
 
     /// Encodes one pass.
     pub(crate) fn encode(&self, gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, n_kv: u32) {
-        gpu.count_pass(self.ready.len() as u64);
+        let mut n_dispatches = 0;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for ready in &self.ready {
-            let [x, y, z] = ready.grid.map(|dim| match dim {
-                Dim::Fixed(n) => n,
-                Dim::PerKeys(keys) => n_kv.div_ceil(keys).max(1),
-            });
-            pass.set_pipeline(&ready.pipeline);
-            pass.set_bind_group(0, &ready.bind_group, &[]);
-            pass.dispatch_workgroups(x, y, z);
+        for neighbours in self.ready.chunk_by(|a, b| a.per_keys == b.per_keys) {
+            for _ in 0..neighbours[0].per_keys.map_or(1, |keys| n_kv.div_ceil(keys)) {
+                neighbours.iter().for_each(|ready| ready.encode(&mut pass, n_kv));
+                n_dispatches += neighbours.len() as u64;
+            }
         }
+        gpu.count_pass(n_dispatches);
     }
 
     pub(crate) fn compile(gpu: &mut Gpu, memory: &mut Memory, recording: &Recording) -> Result<GpuPlan, GpuError> {
@@ -105,6 +116,7 @@ fn resolve(
         pipeline: gpu.pipeline(dispatch.kernel, &constants),
         bind_group: gpu.bind_group(label, dispatch.kernel, &bindings),
         grid: dispatch.grid,
+        per_keys: dispatch.per_keys,
     }
 }
 

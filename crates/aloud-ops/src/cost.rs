@@ -90,6 +90,13 @@ impl Command {
                 cost.weight_bytes = self.inputs[3].elem.bytes(values);
                 cost.flops = 2 * h * (width + r) * seen(n_tokens, n_kv) + 2 * t * values;
             }
+            Op::MlaExpanded(mla) => {
+                cost.kv_bytes = self.inputs[1].elem.bytes(u64::from(mla.latent_dim())) * u64::from(n_kv);
+                cost.weight_bytes = self.inputs[4..].iter().map(crate::Tensor::n_bytes).sum();
+                let expansion: u64 = self.inputs[4..].iter().map(crate::Tensor::n_elems).sum();
+                let pair = u64::from(mla.num_attention_heads * (mla.qk_head_dim() + mla.v_head_dim));
+                cost.flops = 2 * (u64::from(n_kv) * expansion + pair * seen(n_tokens, n_kv));
+            }
             _ => {
                 let widest = self.inputs.iter().filter(|i| i.elem == Elem::F32).map(rows).max().unwrap_or(0);
                 cost.flops = widest / 4 * 4;

@@ -44,6 +44,8 @@ pub enum Op {
     MlaQuery(Mla),
     /// See [`crate::mla_attention`].
     MlaAttention(Mla),
+    /// See [`crate::mla_expanded`].
+    MlaExpanded(Mla),
     /// See [`crate::swiglu`].
     Swiglu,
     /// See [`crate::router`].

@@ -1,6 +1,7 @@
 //! Which kernels run an op: the one place where capabilities and shapes decide.
 
 mod mla;
+mod mla_expanded;
 mod moe;
 
 use crate::device::DeviceCaps;
@@ -41,11 +42,18 @@ pub struct Dispatch {
     pub constants: Vec<(&'static str, f64)>,
     binds: Vec<(&'static str, Bind)>,
     pub grid: [Dim; 3],
+    /// Neighbours that have the same number here are run in turn, once for so many cached positions; `None`: once.
+    pub per_keys: Option<u32>,
 }
 
 impl Dispatch {
     fn new(kernel: &'static Kernel, grid: [Dim; 3]) -> Self {
-        Dispatch { kernel, constants: Vec::new(), binds: Vec::new(), grid }
+        Dispatch { kernel, constants: Vec::new(), binds: Vec::new(), grid, per_keys: None }
+    }
+
+    fn per_keys(mut self, keys: u32) -> Self {
+        self.per_keys = Some(keys);
+        self
     }
 
     fn constant(mut self, name: &'static str, value: impl Into<f64>) -> Self {
@@ -119,11 +127,13 @@ pub fn select<'a>(
         Op::Matmul | Op::MatmulAdd => matmul(command, caps, weight(inputs[1])),
         Op::MatmulStacked => {
             let mut all = Selected::default();
-            let mut first_row = 0;
+            let mut column0 = 0;
             for &weight_at in &inputs[1..] {
-                let place = Product { x: inputs[0], weight: weight_at, out, first_row, add: false };
-                all.dispatches.extend(matmul_parts(&place, caps, weight(weight_at)));
-                first_row += weight_at.dims2()[0];
+                let [n, k] = weight_at.dims2();
+                let (x, y) = (Bind::Tensor(inputs[0]), Bind::Tensor(out));
+                let place = Product { x, y, rows, k, n_out: width, column0, add: false };
+                all.dispatches.extend(product(&place, caps, weight(weight_at)));
+                column0 += n;
             }
             all
         }
@@ -158,6 +168,7 @@ pub fn select<'a>(
         Op::MlaProject { eps, mla } => mla::project(command, t_max, eps, &mla),
         Op::MlaQuery(mla) => mla::query(command, caps, &mla, weight(inputs[1])),
         Op::MlaAttention(mla) => mla::attention(command, caps, &mla, weight(inputs[3])),
+        Op::MlaExpanded(mla) => mla_expanded::mla_expanded(command, t_max, caps, mla, weight),
         Op::Swiglu => flat(&shaders::SWIGLU, &[("gate", inputs[0]), ("up", inputs[1]), ("y", out)], "F"),
         Op::Router { eps } => moe::router(command, eps, caps, weight(inputs[2])),
         Op::Route(params) => moe::route(command, &params),
@@ -174,7 +185,9 @@ pub fn select<'a>(
         }
     };
     for dispatch in &mut selected.dispatches {
-        dispatch.binds.push(("step", Bind::Tensor(recording.step)));
+        if dispatch.binds.iter().all(|&(name, _)| name != "step") {
+            dispatch.binds.push(("step", Bind::Tensor(recording.step)));
+        }
     }
     selected
 }
@@ -198,29 +211,32 @@ fn embed(inputs: &[Tensor], out: Tensor, t_max: u32, (id, shape): (u32, &WeightS
     Selected { dispatches: parts.collect(), temps: Vec::new() }
 }
 
-fn matmul(command: &Command, caps: DeviceCaps, shape: (u32, &WeightShape)) -> Selected {
+fn matmul(command: &Command, caps: DeviceCaps, weight: (u32, &WeightShape)) -> Selected {
     let (inputs, out, add) = (&command.inputs, command.outputs[0], command.op == Op::MatmulAdd);
-    let place = Product { x: inputs[0], weight: inputs[1], out, first_row: 0, add };
-    let mut dispatches = matmul_parts(&place, caps, shape);
+    let ([rows, n_out], [_, k]) = (out.dims2(), inputs[1].dims2());
+    let (x, y) = (Bind::Tensor(inputs[0]), Bind::Tensor(out));
+    let mut dispatches = product(&Product { x, y, rows, k, n_out, column0: 0, add }, caps, weight);
     if let Some(&bias) = inputs.get(2).filter(|_| !add) {
-        let [rows, n_out] = out.dims2();
         let dispatch = Dispatch::new(&shaders::ADD_BIAS, fixed(n_out.div_ceil(64), rows)).constant("N", n_out);
         dispatches.push(dispatch.tensor("bias", bias).tensor("y", out));
     }
     Selected { dispatches, temps: Vec::new() }
 }
 
-/// Rows of `x` times the rows of a weight, to the columns of `out` from `first_row` on.
+/// Rows times a weight, into columns `[column0, column0 + N)` of `y: [rows, n_out]`.
 struct Product {
-    x: Tensor,
-    weight: Tensor,
-    out: Tensor,
-    first_row: u32,
+    x: Bind,
+    y: Bind,
+    rows: u32,
+    k: u32,
+    n_out: u32,
+    column0: u32,
     add: bool,
 }
 
-fn matmul_parts(place: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShape)) -> Vec<Dispatch> {
-    let ([rows, n_out], [_, k]) = (place.out.dims2(), place.weight.dims2());
+/// One dispatch for each part of the weight.
+fn product(product: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShape)) -> Vec<Dispatch> {
+    let &Product { x, y, rows, k, n_out, column0, add } = product;
     let quant = quant_name(shape.dtype);
     let parts = shape.parts.iter().enumerate().map(|(part, &(row0, n))| {
         let dispatch = match caps.subgroup_size {
@@ -236,9 +252,10 @@ fn matmul_parts(place: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightSha
                 Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("WG", matvec_threads(subgroup_size, k))
             }
         };
-        let dispatch = dispatch.constant("K", k).constant("N", n).constant("ROW0", place.first_row + row0);
-        let dispatch = dispatch.constant("N_OUT", n_out).constant("ADD", u32::from(place.add));
-        planes(dispatch, id, part).tensor("x", place.x).tensor("y", place.out)
+        let dispatch =
+            dispatch.constant("K", k).constant("N", n).constant("ROW0", column0 + row0).constant("N_OUT", n_out);
+        let dispatch = dispatch.constant("ADD", u32::from(add));
+        planes(dispatch, id, part).bind("x", x).bind("y", y)
     });
     parts.collect()
 }
