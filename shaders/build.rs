@@ -18,19 +18,54 @@ struct Permutation {
 fn main() {
     println!("cargo:rerun-if-changed=permutations.txt");
     println!("cargo:rerun-if-changed=wgsl");
+    let out_dir = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    let sources = Path::new(&out_dir).join("wgsl");
+    copy_sources(Path::new("wgsl"), &sources);
     let table = fs::read_to_string("permutations.txt").expect("permutations.txt is beside build.rs");
     let mut out = String::from("// Made by build.rs.\n");
     let mut names = Vec::new();
     for permutation in permutations(&table) {
-        let wgsl = resolve(&permutation);
+        let wgsl = resolve(&sources, &permutation);
         let constant = permutation.name.to_uppercase();
         out.push_str(&kernel(&constant, &permutation, &wgsl));
         names.push(constant);
     }
     let list: String = names.iter().fold(String::new(), |list, name| list + "&" + name + ", ");
     writeln!(out, "/// Every kernel.\npub static ALL: &[&Kernel] = &[{list}];").expect("a string takes it");
-    let path = Path::new(&env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("kernels.rs");
+    let path = Path::new(&out_dir).join("kernels.rs");
     fs::write(path, out).expect("OUT_DIR is writable");
+}
+
+/// Copies the sources, with every module of `quant/` a second time as `second/`, for kernels that read two weights: there
+/// the planes are bindings 5 and 6.
+fn copy_sources(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("OUT_DIR is writable");
+    for entry in fs::read_dir(from).expect("a folder of shaders") {
+        let path = entry.expect("a shader").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_sources(&path, &target);
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("shaders are text");
+        if from.ends_with("quant") {
+            let second = to.with_file_name("second");
+            fs::create_dir_all(&second).expect("OUT_DIR is writable");
+            fs::write(second.join(path.file_name().expect("a name")), second_weight(&path, &text))
+                .expect("OUT_DIR is writable");
+        }
+        fs::write(target, text).expect("OUT_DIR is writable");
+    }
+}
+
+/// A module of `quant/` for a second weight of the same format and width.
+fn second_weight(path: &Path, text: &str) -> String {
+    let name = path.file_stem().expect("a name").to_string_lossy();
+    let is_size = |line: &str| IMPORTED_SIZES.iter().any(|size| line.starts_with(&format!("override {size}:")));
+    let sizes = IMPORTED_SIZES.iter().filter(|size| text.contains(&format!("override {size}:")));
+    let imports: String = sizes.map(|size| format!("import package::quant::{name}::{size};\n")).collect();
+    let rest = text.lines().filter(|line| !is_size(line)).collect::<Vec<_>>().join("\n");
+    imports + &rest.replace("@binding(0)", "@binding(5)").replace("@binding(1)", "@binding(6)")
 }
 
 fn permutations(table: &str) -> Vec<Permutation> {
@@ -54,8 +89,8 @@ fn permutations(table: &str) -> Vec<Permutation> {
     all
 }
 
-fn resolve(permutation: &Permutation) -> String {
-    let mut wesl = wesl::Wesl::new("wgsl");
+fn resolve(sources: &Path, permutation: &Permutation) -> String {
+    let mut wesl = wesl::Wesl::new(sources);
     wesl.set_missing_feature_behavior(false);
     for feature in &permutation.features {
         wesl.set_feature(feature, true);
@@ -114,8 +149,11 @@ fn kernel(constant: &str, permutation: &Permutation, wgsl: &str) -> String {
         if let (Some(binding), naga::AddressSpace::Storage { access }) = (&variable.binding, variable.space) {
             let own = variable.name.as_deref().expect("bindings have names");
             // A binding of an imported module carries the module's path in its name.
-            let plain = ["quants", "scales"].into_iter().find(|p| own.ends_with(p)).unwrap_or(own);
-            bindings.insert(binding.binding, (plain.to_owned(), access.contains(naga::StorageAccess::STORE)));
+            let plain = match ["quants", "scales"].into_iter().find(|p| own.ends_with(p)) {
+                Some(plane) if own.contains("second") => format!("second_{plane}"),
+                plane => plane.unwrap_or(own).to_owned(),
+            };
+            bindings.insert(binding.binding, (plain, access.contains(naga::StorageAccess::STORE)));
         }
     }
     check_portable(name, &module, bindings.len());

@@ -184,6 +184,20 @@ pub fn expose<E: Executor>(executor: &mut E, recording: &mut Recording) -> Tenso
     outputs[0]
 }
 
+/// Makes scratch tensors states that can be read back, in every op that has them.
+pub fn expose_all<E: Executor>(e: &mut E, rec: &mut Recording, tensors: &[Tensor]) -> Vec<Tensor> {
+    let state = |t: &Tensor| e.create_state("exposed", t.elem, t.shape()).expect("fits");
+    let states: Vec<Tensor> = tensors.iter().map(state).collect();
+    for command in &mut rec.commands {
+        for tensor in command.inputs.iter_mut().chain(&mut command.outputs) {
+            if let Some(i) = tensors.iter().position(|t| t == tensor) {
+                *tensor = states[i];
+            }
+        }
+    }
+    states
+}
+
 /// Runs a scenario once and reads its tensors.
 pub fn run<E: Executor>(executor: &mut E, scenario: &impl Scenario, n_kv: u32) -> Vec<Vec<u8>> {
     let step = executor.create_state("step", Elem::U32, &[4]).expect("fits");

@@ -4,27 +4,13 @@ use aloud_cpu::CpuExecutor;
 use aloud_format::DType;
 use aloud_gpu::GpuExecutor;
 use aloud_ops::{Executor, GroupScore, Recording, Route, Routing, Scoring, Step, Tensor};
-use aloud_tests::{Numbers, Scenario, check, executors, floats, run, weight};
+use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose_all, floats, run, weight};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
 
 fn rows_step(n_tokens: u32) -> Step {
     Step { pos: 3, n_tokens, ..Step::default() }
-}
-
-/// Makes scratch tensors states that can be read back.
-fn expose_all<E: Executor>(e: &mut E, rec: &mut Recording, tensors: &[Tensor]) -> Vec<Tensor> {
-    let state = |t: &Tensor| e.create_state("exposed", t.elem, t.shape()).expect("fits");
-    let states: Vec<Tensor> = tensors.iter().map(state).collect();
-    for command in &mut rec.commands {
-        for tensor in command.inputs.iter_mut().chain(&mut command.outputs) {
-            if let Some(i) = tensors.iter().position(|t| t == tensor) {
-                *tensor = states[i];
-            }
-        }
-    }
-    states
 }
 
 struct Router {
@@ -217,6 +203,127 @@ fn an_ended_sequence_chooses_nothing() {
         for (adapter, mut executor) in executors() {
             let got = run(&mut executor, &case, 1);
             assert!(got.iter().flatten().all(|&byte| byte == 0), "{adapter} wrote something");
+        }
+    }
+}
+
+/// A token's experts, from ids that are given.
+struct Experts {
+    dtype: DType,
+    t_max: u32,
+    t: u32,
+    /// E, k, shared experts.
+    count: [u32; 3],
+    i: u32,
+    d: u32,
+    ids: Ids,
+}
+
+/// Which experts the tokens have.
+#[derive(Clone, Copy)]
+enum Ids {
+    Mixed,
+    /// Every token the first k: nobody chooses the others.
+    AllTheSame,
+}
+
+fn stack<E: Executor>(e: &mut E, numbers: &mut Numbers, dtype: DType, shape: [u32; 3]) -> Tensor {
+    let [n, rows, cols] = shape;
+    let stack = e.create_weight("stack", dtype, &shape).expect("fits");
+    let bytes = numbers.matrix(dtype, n * rows, cols);
+    e.write_weight(stack, 0, &bytes).expect("is written");
+    stack
+}
+
+impl Scenario for Experts {
+    fn step(&self) -> Step {
+        rows_step(self.t)
+    }
+
+    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
+        let mut numbers = Numbers::new(u64::from(self.i + self.d));
+        let [n_experts, k, n_shared] = self.count;
+        let params = Route { n_shared, ..like(Scoring::Softmax, [k, 1, 1], 1.5) };
+        let logit = |row: u32, e: u32| match self.ids {
+            Ids::Mixed => ((row * 37 + e * 101 + row * e * 13) % 97) as f32 / 97.0 * 3.0,
+            Ids::AllTheSame => (n_experts - e) as f32 / n_experts as f32,
+        };
+        let logits = (0..self.t_max).flat_map(|row| (0..n_experts).map(move |e| logit(row, e))).collect();
+        let (mut rec, routing) = Choose { params, n_experts, logits, bias: None, t: self.t }.record_routing(e, at);
+        let n = n_experts + n_shared;
+        let h = floats(e, &[self.t_max, self.d], &numbers.with_outliers((self.t_max * self.d) as usize));
+        let into = floats(e, &[self.t_max, self.d], &numbers.with_outliers((self.t_max * self.d) as usize));
+        let gate = stack(e, &mut numbers, self.dtype, [n, self.i, self.d]);
+        let up = stack(e, &mut numbers, self.dtype, [n, self.i, self.d]);
+        let down = stack(e, &mut numbers, self.dtype, [n, self.d, self.i]);
+        let act = aloud_ops::experts_gate_up(&mut rec, h, gate, up, &routing);
+        aloud_ops::experts_down(&mut rec, into, act, down, &routing);
+        let act = expose_all(e, &mut rec, &[act])[0];
+        (rec, vec![act, into])
+    }
+}
+
+fn check_experts(case: &Experts, executors: &mut [(String, GpuExecutor)]) {
+    let Experts { dtype, t_max, t, count: [n, k, shared], i, d, .. } = case;
+    let name = format!("experts {dtype} {t} of {t_max}, {k} of {n} and {shared}, I {i}, D {d}");
+    check(&name, case, 3 + t, SUMS, executors);
+}
+
+#[test]
+fn experts_of_every_format() {
+    let mut executors = executors();
+    for dtype in FORMATS {
+        for (t_max, t, count, ids) in
+            [(1, 1, [8, 3, 1], Ids::Mixed), (8, 8, [8, 3, 1], Ids::Mixed), (12, 11, [8, 3, 1], Ids::AllTheSame)]
+        {
+            let case = Experts { dtype, t_max, t, count, i: 256, d: 512, ids };
+            check_experts(&case, &mut executors);
+        }
+    }
+}
+
+#[test]
+fn experts_of_every_shape() {
+    let mut executors = executors();
+    for (dtype, t_max, t, count, i, d) in [
+        (DType::Q4_0, 1, 1, [64, 6, 2], 32, 64),
+        (DType::Q8_0, 5, 3, [64, 7, 2], 96, 160),
+        (DType::Q5_0, 8, 8, [16, 2, 1], 1088, 224),
+        (DType::F16, 40, 33, [64, 6, 2], 32, 64),
+        (DType::Q4_1, 40, 40, [16, 8, 1], 96, 160),
+        (DType::Q8_0, 128, 128, [8, 2, 1], 64, 96),
+        (DType::Q4_0, 128, 101, [8, 1, 0], 160, 64),
+    ] {
+        for ids in [Ids::Mixed, Ids::AllTheSame] {
+            check_experts(&Experts { dtype, t_max, t, count, i, d, ids }, &mut executors);
+        }
+    }
+}
+
+#[test]
+fn experts_in_parts() {
+    use aloud_gpu::{Choice, Gpu, GpuOptions, adapters};
+    for summary in pollster::block_on(adapters()) {
+        for subgroups in [true, false] {
+            // 25 KiB hold two matrices of 64 x 96 in F16, three in Q8_0.
+            let options = GpuOptions { subgroups, max_binding_bytes: Some(25 << 10), ..GpuOptions::default() };
+            let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
+            let mut small = [(summary.name.clone(), GpuExecutor::new(gpu))];
+            for (dtype, t) in [(DType::Q8_0, 2), (DType::Q5_0, 11), (DType::F16, 1), (DType::F16, 12)] {
+                let case = Experts { dtype, t_max: t, t, count: [4, 2, 1], i: 64, d: 96, ids: Ids::Mixed };
+                check_experts(&case, &mut small);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_ended_sequence_leaves_the_experts_sums() {
+    for t_max in [2, 10] {
+        let case = Experts { dtype: DType::Q8_0, t_max, t: 0, count: [8, 2, 1], i: 32, d: 64, ids: Ids::Mixed };
+        for (adapter, mut executor) in executors() {
+            let expected = run(&mut CpuExecutor::new(), &case, 1);
+            assert!(run(&mut executor, &case, 1) == expected, "{adapter} changed something");
         }
     }
 }

@@ -201,6 +201,8 @@ impl CpuExecutor {
             Op::Swiglu => ops::swiglu(values(0), values(1), &mut y[..real]),
             Op::Router { eps } => return self.router(scratch, command, eps, step),
             Op::Route(params) => return self.route(scratch, command, &params, step),
+            Op::ExpertsGateUp(_) => return self.experts_gate_up(scratch, command, step),
+            Op::ExpertsDown(_) => return self.experts_down(scratch, command, step),
             Op::LastRow => ops::last_row(values(0), width, step.n_tokens as usize, &mut y),
             Op::Penalize => {
                 let state: &SamplerState = bytemuck::from_bytes(bytemuck::cast_slice(input(1)));

@@ -1,7 +1,8 @@
 //! What a recording costs, counted without running it.
 
+use crate::ops::ExpertCount;
 use crate::recording::{Command, Op, Recording};
-use crate::tensor::{Elem, Storage};
+use crate::tensor::{Elem, Storage, Tensor};
 
 /// Bytes and FLOPs of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +60,8 @@ impl Command {
                 cost.weight_bytes = self.inputs[2].n_bytes();
                 cost.flops = t * (2 * self.inputs[2].n_elems() + 4 * u64::from(self.inputs[0].cols()));
             }
+            Op::ExpertsGateUp(count) => self.experts(count, &self.inputs[1..3], n_tokens, &mut cost),
+            Op::ExpertsDown(count) => self.experts(count, &self.inputs[1..2], n_tokens, &mut cost),
             Op::Embed => {
                 let [v, d] = self.inputs[1].dims2();
                 cost.weight_bytes = self.inputs[1].n_bytes() / u64::from(v) * t;
@@ -103,6 +106,15 @@ impl Command {
             }
         }
         cost
+    }
+
+    /// Bytes of the matrices that are chosen if all choices differ; FLOPs of every slot.
+    fn experts(&self, count: ExpertCount, stacks: &[Tensor], n_tokens: u32, cost: &mut Cost) {
+        for stack in stacks {
+            let n = u64::from(stack.shape()[0]);
+            cost.weight_bytes += stack.n_bytes() / n * u64::from(count.read_by(n_tokens));
+            cost.flops += 2 * u64::from(n_tokens * count.slots()) * (stack.n_elems() / n);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A list of ops as plain data.
 
-use crate::ops::{Attention, Mla, Rope, Route};
+use crate::ops::{Attention, ExpertCount, Mla, Rope, Route};
 use crate::tensor::{Elem, Storage, Tensor};
 
 /// What an op does; its tensors stand in the [`Command`].
@@ -55,6 +55,10 @@ pub enum Op {
     },
     /// See [`crate::route`].
     Route(Route),
+    /// See [`crate::experts_gate_up`].
+    ExpertsGateUp(ExpertCount),
+    /// See [`crate::experts_down`].
+    ExpertsDown(ExpertCount),
     /// See [`crate::last_row`].
     LastRow,
     /// See [`crate::penalize`].

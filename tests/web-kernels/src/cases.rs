@@ -1,9 +1,10 @@
 //! One small recording for each kind of kernel.
 
 use aloud_ops::{
-    Attention, DType, Elem, Executor, KvCache, Recording, Rope, RopePairing, SamplerBuffers, SamplerState, Step, Tensor,
+    Attention, DType, Elem, Executor, GroupScore, KvCache, Recording, Rope, RopePairing, Route, SamplerBuffers,
+    SamplerState, Scoring, Step, Tensor,
 };
-use aloud_tests::{Numbers, Scenario, expose, floats, integers, weight};
+use aloud_tests::{Numbers, Scenario, expose, expose_all, floats, integers, weight};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
@@ -52,6 +53,10 @@ enum Kind {
     Swiglu,
     MatmulAdd,
     LastRow,
+    Router,
+    Route(Route),
+    /// Rows there may be.
+    Experts(u32),
     Sampler(SamplerState),
 }
 
@@ -91,11 +96,39 @@ pub fn all() -> Vec<Case> {
         floats("swiglu".to_owned(), SUMS, Kind::Swiglu),
         floats("matmul_add Q8_0".to_owned(), SUMS, Kind::MatmulAdd),
         exact("last_row", Kind::LastRow),
+        floats("router F32".to_owned(), SUMS, Kind::Router),
+        exact("route, route_sort as DeepSeek-V2 does", Kind::Route(ROUTES[0])),
+        exact("route with a bias, route_sort as DeepSeek-V3 does", Kind::Route(ROUTES[1])),
+        floats("experts_gate_up, experts_down Q8_0".to_owned(), SUMS, Kind::Experts(4)),
+        floats("grouped_matmul, swiglu, experts_combine Q8_0".to_owned(), SUMS, Kind::Experts(12)),
         exact("penalize, sample: the most likely token", Kind::Sampler(greedy)),
         exact("penalize, sample: a draw with penalties, top-k and top-p", Kind::Sampler(drawn)),
     ]);
     cases
 }
+
+const ROUTES: [Route; 2] = [
+    Route {
+        scoring: Scoring::Softmax,
+        num_experts_per_tok: 6,
+        n_group: 8,
+        topk_group: 3,
+        group_score: GroupScore::Max,
+        norm_topk_prob: false,
+        routed_scaling_factor: 16.0,
+        n_shared: 2,
+    },
+    Route {
+        scoring: Scoring::Sigmoid,
+        num_experts_per_tok: 8,
+        n_group: 8,
+        topk_group: 4,
+        group_score: GroupScore::TopTwoSum,
+        norm_topk_prob: true,
+        routed_scaling_factor: 2.5,
+        n_shared: 1,
+    },
+];
 
 fn step(pos: u32, n_tokens: u32) -> Step {
     Step { pos, n_tokens, ..Step::default() }
@@ -153,6 +186,15 @@ impl Scenario for Case {
                 let x = rows(e, &[4, 65]);
                 aloud_ops::last_row(&mut rec, x);
             }
+            Kind::Router => {
+                let (x, norm) = (rows(e, &[4, 96]), rows(e, &[96]));
+                let w = weight(e, DType::F32, 13, 96, &Numbers::new(7).blocks(DType::F32, 13 * 96));
+                let (h, logits) = aloud_ops::router(&mut rec, x, norm, 1e-6, w);
+                let outputs = expose_all(e, &mut rec, &[h, logits]);
+                return (rec, outputs);
+            }
+            Kind::Route(params) => return route(e, at, params),
+            Kind::Experts(t_max) => return experts(e, at, t_max),
             Kind::Sampler(state) => return sample(e, at, &state),
         }
         let y = expose(e, &mut rec);
@@ -189,6 +231,36 @@ fn attend<E: Executor>(e: &mut E, at: Tensor, elem: Elem, pos: u32, t_max: u32) 
     aloud_ops::attention(&mut rec, q, &cache, params);
     let y = expose(e, &mut rec);
     (rec, vec![y])
+}
+
+fn route<E: Executor>(e: &mut E, at: Tensor, params: Route) -> (Recording, Vec<Tensor>) {
+    let mut numbers = Numbers::new(11);
+    let logits = floats(e, &[12, 64], &numbers.with_outliers(12 * 64));
+    let bias = floats(e, &[64], &numbers.with_outliers(64));
+    let mut rec = Recording::new(at, 12);
+    let bias = (params.scoring == Scoring::Sigmoid).then_some(bias);
+    let routing = aloud_ops::route(&mut rec, logits, bias, params);
+    let outputs = expose_all(e, &mut rec, &[routing.ids, routing.weights, routing.order]);
+    (rec, outputs)
+}
+
+fn experts<E: Executor>(e: &mut E, at: Tensor, t_max: u32) -> (Recording, Vec<Tensor>) {
+    let mut numbers = Numbers::new(11);
+    let mut rows = |e: &mut E, n: u32| floats(e, &[t_max, n], &numbers.with_outliers((t_max * n) as usize));
+    let (h, into, logits) = (rows(e, 96), rows(e, 96), rows(e, 8));
+    let mut stack = |e: &mut E, shape: [u32; 3]| {
+        let stack = e.create_weight("stack", DType::Q8_0, &shape).expect("fits");
+        let blocks = numbers.blocks(DType::Q8_0, 10 * 64 * 96);
+        e.write_weight(stack, 0, &blocks).expect("is written");
+        stack
+    };
+    let [gate, up, down] = [[10, 64, 96], [10, 64, 96], [10, 96, 64]].map(|shape| stack(e, shape));
+    let mut rec = Recording::new(at, t_max);
+    let params = Route { num_experts_per_tok: 2, n_group: 1, topk_group: 1, ..ROUTES[0] };
+    let routing = aloud_ops::route(&mut rec, logits, None, params);
+    let act = aloud_ops::experts_gate_up(&mut rec, h, gate, up, &routing);
+    aloud_ops::experts_down(&mut rec, into, act, down, &routing);
+    (rec, vec![into])
 }
 
 fn sample<E: Executor>(e: &mut E, at: Tensor, state: &SamplerState) -> (Recording, Vec<Tensor>) {

@@ -2,6 +2,8 @@
 
 mod attention;
 mod embed;
+mod experts_down;
+mod experts_gate_up;
 mod kv_write;
 mod last_row;
 mod matmul;
@@ -20,6 +22,8 @@ mod swiglu;
 
 pub use attention::attention;
 pub use embed::embed;
+pub use experts_down::experts_down;
+pub use experts_gate_up::experts_gate_up;
 pub use kv_write::kv_write;
 pub use last_row::last_row;
 pub use matmul::matmul;

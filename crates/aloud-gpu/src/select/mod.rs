@@ -1,5 +1,6 @@
 //! Which kernels run an op: the one place where capabilities and shapes decide.
 
+mod experts;
 mod mla;
 mod mla_expanded;
 mod moe;
@@ -172,6 +173,8 @@ pub fn select<'a>(
         Op::Swiglu => flat(&shaders::SWIGLU, &[("gate", inputs[0]), ("up", inputs[1]), ("y", out)], "F"),
         Op::Router { eps } => moe::router(command, eps, caps, weight(inputs[2])),
         Op::Route(params) => moe::route(command, &params),
+        Op::ExpertsGateUp(count) => experts::gate_up(command, caps, count, weight(inputs[1]), weight(inputs[2])),
+        Op::ExpertsDown(count) => experts::down(command, caps, count, weight(inputs[1])),
         Op::LastRow => flat(&shaders::LAST_ROW, &[("x", inputs[0]), ("y", out)], "D"),
         Op::Penalize => {
             let d = Dispatch::new(&shaders::PENALIZE, fixed(SamplerBuffers::SLICES, 1));
