@@ -81,7 +81,13 @@ pub fn attention(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u
         let d = d.constant("H", h).constant("R", r).constant("SPLITS", splits).constant("T_MAX", t_max);
         d.bind("partial", Bind::Temp(0)).bind("ml", Bind::Temp(1))
     };
-    let k = if cache.elem == Elem::F16 { &shaders::MLA_ATTENTION_F16 } else { &shaders::MLA_ATTENTION_F32 };
+    // A GPU would rather load neighbouring values by neighbouring lanes than each of them once.
+    let (k, tile) = match (cache.elem == Elem::F16, matches!(caps.subgroup_size, Some(8..16))) {
+        (true, true) => (&shaders::MLA_ATTENTION_F16_SG, 128u32),
+        (false, true) => (&shaders::MLA_ATTENTION_F32_SG, 128),
+        (true, false) => (&shaders::MLA_ATTENTION_F16, 64),
+        (false, false) => (&shaders::MLA_ATTENTION_F32, 64),
+    };
     let walk = sized(Dispatch::new(k, fixed(tiles, splits))).constant("P", mla.qk_rope_head_dim);
     let walk = walk.constant("SCALE", mla.scale).constant("BLOCK", mla.block_tokens).tensor("q", inputs[0]);
     let mut dispatches = vec![walk.tensor("cache", cache).tensor("block_table", inputs[2])];
@@ -89,7 +95,7 @@ pub fn attention(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u
     // More threads than one subgroup only wait for each other where the CPU plays the device.
     let wg = if size_is_small(caps.subgroup_size) { 64u32 } else { 256 };
     dispatches.extend(heads_of_parts(w, shape).map(|(part, head0, heads)| {
-        let d = sized(Dispatch::new(k, fixed(heads, t_max))).constant("VH", mla.v_head_dim);
+        let d = sized(Dispatch::new(k, fixed(heads, t_max))).constant("VH", mla.v_head_dim).constant("TILE", tile);
         let d = d.constant("HEAD0", head0).constant("HEAD_ROWS", w.shape()[1]).constant("WG", wg);
         planes(d, id, part).tensor("o", out)
     }));
