@@ -26,7 +26,7 @@ fn model(family: Family) -> Stored {
 }
 
 fn options() -> EngineOptions {
-    EngineOptions { n_ctx: 256, cache: Elem::F32, block_tokens: 32, chunks: vec![4, 32], run_ahead: 4 }
+    EngineOptions { n_ctx: 256, cache: Elem::F32, block_tokens: 32, chunks: vec![4, 32], ..EngineOptions::default() }
 }
 
 /// A test on a Llama model, on the oracle and on a GPU.

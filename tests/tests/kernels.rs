@@ -3,7 +3,8 @@
 use aloud_cpu::CpuExecutor;
 use aloud_format::DType;
 use aloud_ops::{
-    Attention, Elem, Executor, KvCache, Op, Recording, Rope, RopePairing, SamplerBuffers, SamplerState, Step, Tensor,
+    Attention, Elem, Executor, KvCache, Recording, Rope, RopePairing, SampleRow, SamplerBuffers, SamplerState, Step,
+    Tensor,
 };
 use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose, floats, integers, run, weight};
 
@@ -418,9 +419,8 @@ impl Scenario for Sampling {
         e.write_state(buffers.sampler, 0, bytemuck::bytes_of(&self.state));
         e.write_state(buffers.counts, 0, bytemuck::cast_slice(&self.counts));
         let mut rec = Recording::new(at, 4);
-        aloud_ops::penalize(&mut rec, logits, &buffers);
-        aloud_ops::sample(&mut rec, &buffers);
-        assert!(matches!(rec.commands[1].op, Op::Sample));
+        aloud_ops::penalize(&mut rec, logits, &buffers, SampleRow::default());
+        aloud_ops::sample(&mut rec, &buffers, SampleRow::default());
         (rec, vec![at, buffers.result, buffers.counts])
     }
 }

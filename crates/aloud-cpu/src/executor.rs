@@ -2,7 +2,9 @@
 
 use crate::ops;
 use aloud_format::{FormatError, dequantize};
-use aloud_ops::{Command, DType, Elem, Executor, Mla, Op, Recording, SamplerState, Step, Storage, Tensor};
+use aloud_ops::{
+    Command, DType, Elem, Executor, Mla, Op, Recording, SampleResult, SampleRow, SamplerState, Step, Storage, Tensor,
+};
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +132,7 @@ impl CpuExecutor {
     }
 
     fn run(&mut self, scratch: &mut [Vec<u32>], command: &Command, step_at: Tensor, step: Step, max_tokens: u32) {
-        if step.n_tokens == 0 && command.op != Op::Sample {
+        if step.n_tokens == 0 && !matches!(command.op, Op::Sample(_) | Op::DraftBegin) {
             return;
         }
         let input = |i: usize| self.read(scratch, command.inputs[i]);
@@ -204,13 +206,26 @@ impl CpuExecutor {
             Op::ExpertsGateUp(_) => return self.experts_gate_up(scratch, command, step),
             Op::ExpertsDown(_) => return self.experts_down(scratch, command, step),
             Op::LastRow => ops::last_row(values(0), width, step.n_tokens as usize, &mut y),
-            Op::Penalize => {
+            Op::Penalize(at) => {
                 let state: &SamplerState = bytemuck::from_bytes(bytemuck::cast_slice(input(1)));
-                ops::penalize(values(0), state, input(2), &mut y);
+                let before: &SampleResult = bytemuck::from_bytes(bytemuck::cast_slice(input(3)));
+                if at.row > 0 && before.next_row != at.row {
+                    return;
+                }
+                let logits = &floats(input(0))[at.row as usize * y.len()..][..y.len()];
+                ops::penalize(logits, state, input(2), &mut y);
                 let best = ops::best_of_slices(&y).concat();
                 self.store(scratch, command.outputs[1], best);
             }
-            Op::Sample => return self.sample(scratch, command, step_at, step),
+            Op::Sample(at) => return self.sample(scratch, command, step_at, step, at),
+            Op::DraftLookup { n_drafts } => return self.draft_lookup(scratch, command, step, n_drafts),
+            Op::DraftBegin => {
+                let (step, tokens) =
+                    ops::draft_begin(&self.pod(scratch, command.inputs[0]), self.pod(scratch, command.inputs[1]));
+                self.store(scratch, command.outputs[0], tokens);
+                return self.put(scratch, command.outputs[1], step);
+            }
+            Op::DraftPick { n_drafts } => return self.draft_pick(scratch, command, step, n_drafts),
         }
         self.store(scratch, out, bytemuck::allocation::cast_vec(y));
     }
@@ -255,19 +270,63 @@ impl CpuExecutor {
         }
     }
 
-    fn sample(&mut self, scratch: &mut [Vec<u32>], command: &Command, step_at: Tensor, step: Step) {
-        let [scores, _, state] = [0, 1, 2].map(|i| self.read(scratch, command.inputs[i]));
-        let state: SamplerState = *bytemuck::from_bytes(bytemuck::cast_slice(state));
-        let (next, result) = ops::sample(floats(scores), &state, step);
+    /// A state as the struct that it is.
+    fn pod<T: bytemuck::Pod>(&self, scratch: &[Vec<u32>], tensor: Tensor) -> T {
+        *bytemuck::from_bytes(bytemuck::cast_slice(self.read(scratch, tensor)))
+    }
+
+    fn put<T: bytemuck::Pod>(&mut self, scratch: &mut [Vec<u32>], tensor: Tensor, value: T) {
+        self.store(scratch, tensor, bytemuck::cast_slice(bytemuck::bytes_of(&value)).to_vec());
+    }
+
+    fn sample(&mut self, scratch: &mut [Vec<u32>], command: &Command, step_at: Tensor, step: Step, at: SampleRow) {
         let [_, tokens, counts, report] = [0, 1, 2, 3].map(|i| command.outputs[i]);
-        self.store(scratch, report, bytemuck::cast::<_, [u32; 4]>(result).to_vec());
+        let scores = floats(self.read(scratch, command.inputs[0]));
+        let state: SamplerState = self.pod(scratch, command.inputs[2]);
+        let before: SampleResult = self.pod(scratch, report);
+        let rows = self.read(scratch, tokens);
+        let Some((next, result)) = ops::sample(scores, &state, step, at, rows, before) else { return };
+        self.put(scratch, report, result);
         if step.n_tokens == 0 {
             return;
         }
-        self.store(scratch, step_at, bytemuck::cast::<_, [u32; 4]>(next).to_vec());
-        self.store(scratch, tokens, vec![result.token]);
+        let token = result.tokens[at.row as usize];
+        self.put(scratch, step_at, next);
+        if result.next_row == SampleResult::NO_ROW {
+            self.store(scratch, tokens, vec![token]);
+        }
         let mut all = self.read(scratch, counts).to_vec();
-        all[result.token as usize] += 1;
+        all[token as usize] += 1;
         self.store(scratch, counts, all);
+    }
+
+    fn draft_lookup(&mut self, scratch: &mut [Vec<u32>], command: &Command, step: Step, n_drafts: u32) {
+        let [tokens_at, history_at, step_at] = [0, 1, 2].map(|i| command.outputs[i]);
+        let result: SampleResult = self.pod(scratch, command.inputs[0]);
+        let state: SamplerState = self.pod(scratch, command.inputs[1]);
+        let mut history = self.read(scratch, history_at).to_vec();
+        let n = result.n_cached as usize;
+        history[n + 1 - result.n_drawn as usize..=n].copy_from_slice(result.drawn());
+        let drafts = ops::draft_lookup(&history[..=n], &state, step.n_generated, n_drafts);
+        self.put(scratch, step_at, Step { n_tokens: 1 + drafts.len() as u32, ..step });
+        let tokens: Vec<u32> = [history[n]].into_iter().chain(drafts).collect();
+        self.store(scratch, tokens_at, tokens);
+        self.store(scratch, history_at, history);
+    }
+
+    fn draft_pick(&mut self, scratch: &mut [Vec<u32>], command: &Command, step: Step, n_drafts: u32) {
+        let [all_at, tokens_at, main_at, step_at] = [0, 1, 2, 3].map(|i| command.outputs[i]);
+        let state: SamplerState = self.pod(scratch, command.inputs[1]);
+        let best = self.read(scratch, command.inputs[0]);
+        let main: Step = self.pod(scratch, main_at);
+        let (next_main, next, draft) = ops::draft_pick(best, &state, main, step, n_drafts);
+        if let Some(id) = draft {
+            let mut all = self.read(scratch, all_at).to_vec();
+            all[main.n_tokens as usize] = id;
+            self.store(scratch, all_at, all);
+            self.store(scratch, tokens_at, vec![id]);
+        }
+        self.put(scratch, main_at, next_main);
+        self.put(scratch, step_at, next);
     }
 }

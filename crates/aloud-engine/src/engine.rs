@@ -1,8 +1,9 @@
 //! Prefill and decode.
 
+use crate::drafting::{Draft, DraftStats, Pace};
 use crate::error::EngineError;
 use crate::pages::Pages;
-use crate::plans::{PlanSet, State, record_logits};
+use crate::plans::{Drafting, PlanSet, Sizes, State, decoder, record_logits};
 use crate::sampling::{Sampling, Thought, sampler_state};
 use aloud_model::{Config, Weights};
 use aloud_ops::{Elem, Executor, SampleResult, Step, Tensor};
@@ -22,11 +23,25 @@ pub struct EngineOptions {
     pub chunks: Vec<u32>,
     /// Steps submitted before the first is read.
     pub run_ahead: usize,
+    /// Tokens are drafted this way, if at all.
+    pub draft: Option<Draft>,
+    /// Tokens of a chunk from which latent attention expands keys and values out of the cache instead of absorbing the weights
+    /// that do so.
+    pub expand_from: u32,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        EngineOptions { n_ctx: 4096, cache: Elem::F16, block_tokens: 32, chunks: vec![32, 128], run_ahead: 4 }
+        let chunks = vec![32, 128];
+        EngineOptions {
+            n_ctx: 4096,
+            cache: Elem::F16,
+            block_tokens: 32,
+            chunks,
+            run_ahead: 4,
+            draft: None,
+            expand_from: 64,
+        }
     }
 }
 
@@ -101,7 +116,7 @@ pub enum Finish {
 }
 
 /// How a generation went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Generation {
     /// Why it ended.
     pub finish: Finish,
@@ -111,6 +126,8 @@ pub struct Generation {
     pub n_reused: usize,
     /// Tokens drawn, a stop id included.
     pub n_generated: usize,
+    /// How drafting went, if there was any.
+    pub drafts: Option<DraftStats>,
 }
 
 /// A model on an executor, ready to generate.
@@ -123,6 +140,15 @@ pub struct Engine<E: Executor> {
     logits: Option<(E::Plan, Tensor)>,
     pages: Pages,
     options: EngineOptions,
+    pace: Pace,
+}
+
+/// A step that was submitted.
+struct UnderWay<T> {
+    ticket: T,
+    /// Rows that it may add to the cache.
+    rows: usize,
+    drafts: bool,
 }
 
 impl<E: Executor> Engine<E> {
@@ -134,14 +160,21 @@ impl<E: Executor> Engine<E> {
         let n_ctx = options.n_ctx;
         check_context(n_ctx, &config)?;
         options.check()?;
+        if let Some(draft) = &options.draft {
+            draft.check(weights.next_token.is_some())?;
+        }
         let n_blocks = n_ctx.div_ceil(options.block_tokens);
         let chunks: Vec<u32> = options.chunks.iter().copied().filter(|&c| c > 1).collect();
         let max_chunk = chunks.iter().copied().max().expect("the options were checked");
-        let state = State::create(&mut executor, &config, n_blocks, options.block_tokens, options.cache, max_chunk)
-            .map_err(EngineError::executor)?;
-        let plans = PlanSet::compile(&mut executor, &config, &weights, &state, &chunks)?;
-        let pages = Pages::new(n_blocks as usize, options.block_tokens as usize);
-        Ok(Engine { executor, config, weights, state, plans, logits: None, pages, options })
+        let (block_tokens, cache, draft) = (options.block_tokens, options.cache, options.draft);
+        let sizes = Sizes { n_blocks, block_tokens, cache, max_chunk, draft };
+        let mtp = weights.next_token.is_some();
+        let state = State::create(&mut executor, &config, mtp, &sizes).map_err(EngineError::executor)?;
+        let decoder = decoder(&config, &weights, &state, options.expand_from);
+        let plans = PlanSet::compile(&mut executor, &decoder, &state, &chunks)?;
+        let pages = Pages::new(n_blocks as usize, block_tokens as usize);
+        let pace = Pace::new(draft.is_some_and(|d| d.adaptive));
+        Ok(Engine { executor, config, weights, state, plans, logits: None, pages, options, pace })
     }
 
     /// The executor.
@@ -202,12 +235,17 @@ impl<E: Executor> Engine<E> {
         self.executor.write_state(self.state.sampler.sampler, 0, bytemuck::bytes_of(&sampler));
         self.write_counts(&request.prompt);
         let n_reused = self.begin(&request.prompt);
-        let mut ending = Generation { finish: Finish::Cancelled, n_prompt, n_reused, n_generated: 0 };
+        let drafts = self.state.drafting.map(|_| DraftStats::default());
+        let mut ending = Generation { finish: Finish::Cancelled, n_prompt, n_reused, n_generated: 0, drafts };
         let thinking = u32::from(request.thought.is_some_and(|t| t.open_at_start));
         let Some(first) = self.prefill(&request.prompt, n_reused, thinking, &mut on_event).await? else {
             return Ok(ending);
         };
+        self.pace.begin_answer();
         self.decode(first, max_tokens, &mut ending, &mut on_event).await?;
+        if let Some(stats) = &mut ending.drafts {
+            self.pace.report(stats);
+        }
         Ok(ending)
     }
 
@@ -224,6 +262,9 @@ impl<E: Executor> Engine<E> {
     fn begin(&mut self, prompt: &[u32]) -> usize {
         let reused = self.pages.begin(prompt);
         self.executor.write_state(self.state.block_table, 0, bytemuck::cast_slice(&self.pages.table()));
+        if let Some(Drafting::Lookup { history, .. }) = self.state.drafting {
+            self.executor.write_state(history, 0, bytemuck::cast_slice(prompt));
+        }
         reused
     }
 
@@ -263,12 +304,18 @@ impl<E: Executor> Engine<E> {
             let (size, last) = self.plans.chunk_for(rest.len());
             let rows = &rest[..size.min(rest.len())];
             let n_kv = self.write_rows(rows, thinking);
+            if let Some(Drafting::NextToken { next, .. }) = self.state.drafting {
+                // Behind the prompt's last token stands one that is not known yet; its place is written again when it is.
+                let behind: Vec<u32> = rest[1..].iter().copied().chain([0]).take(rows.len()).collect();
+                self.executor.write_state(next, 0, bytemuck::cast_slice(&behind));
+            }
             let report = Some(if last { self.state.sampler.result } else { self.state.step });
             let plan = self.plans.chunk(size, last);
             let ticket = self.executor.submit(plan, n_kv, report).map_err(EngineError::executor)?;
             let ticket = ticket.expect("a result was asked for");
             self.pages.append(rows);
             if last {
+                self.predict(n_kv)?;
                 self.drain(under_way.into_iter().map(|(_, ticket)| ticket)).await?;
                 return Ok(Some(ticket));
             }
@@ -285,9 +332,43 @@ impl<E: Executor> Engine<E> {
     /// Waits for results that nobody looks at.
     async fn drain(&mut self, tickets: impl IntoIterator<Item = E::Ticket>) -> Result<(), EngineError> {
         for ticket in tickets {
-            self.executor.read_ticket(ticket, &mut [0; 16]).await.map_err(EngineError::executor)?;
+            self.executor.read_ticket(ticket, &mut [0; size_of::<Step>()]).await.map_err(EngineError::executor)?;
         }
         Ok(())
+    }
+
+    /// Submits the drafting of tokens behind what was just submitted, if a layer of the model does it.
+    fn predict(&mut self, n_kv: u32) -> Result<(), EngineError> {
+        let Some(Drafting::NextToken { n_drafts, .. }) = self.state.drafting else { return Ok(()) };
+        // Drafts stand up to so many positions behind the cached ones, in the extra layer's cache alone.
+        let n_kv = (n_kv + n_drafts).min(self.options.n_ctx);
+        self.reserve(n_kv as usize);
+        let [first, further] = self.plans.predict.as_ref().expect("was compiled with the state");
+        for plan in [first].into_iter().chain(std::iter::repeat_n(further, n_drafts as usize - 1)) {
+            self.executor.submit(plan, n_kv, None).map_err(EngineError::executor)?;
+        }
+        Ok(())
+    }
+
+    /// Submits a step behind at most `n_cached` cached positions.
+    fn submit_step(&mut self, n_cached: usize) -> Result<UnderWay<E::Ticket>, EngineError> {
+        let drafts = self.plans.verify.is_some() && self.pace.next_drafts();
+        let rows = match &self.plans.verify {
+            Some((rows, _)) if drafts => *rows as usize,
+            _ => 1,
+        };
+        let n_kv = (n_cached + rows).min(self.options.n_ctx as usize);
+        self.reserve(n_kv);
+        let plan = match &self.plans.verify {
+            Some((_, verify)) if drafts => verify,
+            _ => &self.plans.decode,
+        };
+        let result = Some(self.state.sampler.result);
+        let ticket = self.executor.submit(plan, n_kv as u32, result).map_err(EngineError::executor)?;
+        if drafts {
+            self.predict(n_kv as u32)?;
+        }
+        Ok(UnderWay { ticket: ticket.expect("a result was asked for"), rows, drafts })
     }
 
     /// Reads the first token and goes on, steps ahead of what is read.
@@ -299,42 +380,68 @@ impl<E: Executor> Engine<E> {
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
         let depth = self.options.run_ahead.clamp(1, self.executor.max_in_flight());
-        let mut under_way = VecDeque::from([first]);
-        let mut submitted = 1;
+        let mut under_way = VecDeque::from([UnderWay { ticket: first, rows: 0, drafts: false }]);
+        let mut n_cached = ending.n_prompt;
         loop {
-            while submitted < max_tokens && under_way.len() < depth {
-                // Step i takes token i-1 to position n_prompt + i - 1.
-                let n_kv = ending.n_prompt + submitted as usize;
-                self.reserve(n_kv);
-                let plan = &self.plans.decode;
-                let result = Some(self.state.sampler.result);
-                let ticket = self.executor.submit(plan, n_kv as u32, result).map_err(EngineError::executor)?;
-                under_way.push_back(ticket.expect("a result was asked for"));
-                submitted += 1;
+            // Every step draws a token at least.
+            while ending.n_generated + under_way.len() < max_tokens as usize && under_way.len() < depth {
+                let ahead: usize = under_way.iter().map(|step| step.rows).sum();
+                let step = self.submit_step(n_cached + ahead)?;
+                under_way.push_back(step);
             }
-            let Some(ticket) = under_way.pop_front() else { break };
+            let Some(step) = under_way.pop_front() else { break };
             let mut result = SampleResult::default();
             let out = bytemuck::bytes_of_mut(&mut result);
-            self.executor.read_ticket(ticket, out).await.map_err(EngineError::executor)?;
+            self.executor.read_ticket(step.ticket, out).await.map_err(EngineError::executor)?;
             if result.status == SampleResult::AFTER_END {
                 break;
             }
-            ending.n_generated += 1;
-            let broken = on_event(Event::Token(result.token)).is_break();
-            ending.finish = match result.status {
-                SampleResult::STOPPED => Finish::Stop,
-                SampleResult::LENGTH => Finish::Length,
-                _ if broken => Finish::Cancelled,
-                _ => {
-                    // Some later step, submitted or not, takes this token into the cache.
-                    self.reserve(self.pages.n_tokens() + 1);
-                    self.pages.append(&[result.token]);
-                    continue;
-                }
-            };
-            break;
+            n_cached = result.n_cached as usize;
+            self.pace.arrived(step.drafts, result.n_drawn as usize);
+            if let (Some(stats), true) = (&mut ending.drafts, step.drafts) {
+                stats.count(&result);
+            }
+            if !self.take(&result, ending, on_event) {
+                break;
+            }
         }
-        self.drain(under_way).await
+        self.drain(under_way.into_iter().map(|step| step.ticket)).await
+    }
+
+    /// Hands on what a step drew. Returns whether more may follow.
+    fn take(
+        &mut self,
+        result: &SampleResult,
+        ending: &mut Generation,
+        on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
+    ) -> bool {
+        let (last, others) = result.drawn().split_last().expect("a step draws a token");
+        for &token in others {
+            ending.n_generated += 1;
+            let broken = on_event(Event::Token(token)).is_break();
+            self.append(token);
+            if broken {
+                return false;
+            }
+        }
+        ending.n_generated += 1;
+        let broken = on_event(Event::Token(*last)).is_break();
+        ending.finish = match result.status {
+            SampleResult::STOPPED => Finish::Stop,
+            SampleResult::LENGTH => Finish::Length,
+            _ if broken => Finish::Cancelled,
+            _ => {
+                // Some later step, submitted or not, takes this token into the cache.
+                self.append(*last);
+                return true;
+            }
+        };
+        false
+    }
+
+    fn append(&mut self, token: u32) {
+        self.reserve(self.pages.n_tokens() + 1);
+        self.pages.append(&[token]);
     }
 
     /// The logits of every position, row by row: `on_row(position, logits)`. Leaves the cache with these tokens.
@@ -349,7 +456,8 @@ impl<E: Executor> Engine<E> {
         if self.logits.is_none() {
             let out =
                 self.executor.create_state("logits", Elem::F32, &[chunk, vocab]).map_err(EngineError::executor)?;
-            let recording = record_logits(&self.config, &self.weights, &self.state, chunk, out);
+            let decoder = decoder(&self.config, &self.weights, &self.state, self.options.expand_from);
+            let recording = record_logits(&decoder, &self.state, chunk, out);
             let plan = self.executor.compile(&recording).map_err(EngineError::executor)?;
             self.logits = Some((plan, out));
         }

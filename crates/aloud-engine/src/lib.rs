@@ -3,12 +3,14 @@
 //! The decode loop stays on the device: the host submits steps ahead and reads the ids late, through a ring; the sampler
 //! writes the next id and position where the next step reads them. Knows nothing of text.
 
+mod drafting;
 mod engine;
 mod error;
 mod pages;
 mod plans;
 mod sampling;
 
+pub use drafting::{Draft, DraftKind, DraftStats};
 pub use engine::{Engine, EngineOptions, Event, Finish, Generation, Request, check_context};
 pub use error::EngineError;
 pub use pages::Pages;

@@ -7,7 +7,7 @@ use futures_channel::oneshot;
 /// Results that may be under way at once.
 pub const RING: usize = 8;
 /// Bytes of one result at most.
-const SLOT_BYTES: u64 = 64;
+const SLOT_BYTES: u64 = 128;
 
 /// A result under way.
 pub struct Ticket {

@@ -37,6 +37,16 @@ pub enum ModelError {
         /// What there is.
         supported: &'static str,
     },
+    /// A relative of a supported family that needs more than is built.
+    #[error(
+        "`{found}` is not supported: it needs {missing}; supported relatives are DeepSeek-V2, V3, V3.1, R1, Moonlight and Kimi-K2"
+    )]
+    Variant {
+        /// What the model says.
+        found: String,
+        /// What there would have to be.
+        missing: &'static str,
+    },
     /// The executor refused.
     #[error(transparent)]
     Executor(Box<dyn std::error::Error + Send + Sync>),

@@ -1,7 +1,7 @@
 //! Model configs and weights to a [`Recording`](aloud_ops::Recording).
 //!
 //! Knows neither devices nor text. [`Config`] comes from GGUF metadata or from Hugging Face's `config.json`, [`Weights`]
-//! are bound to it with every shape checked, and [`forward`] writes the forward pass down.
+//! are bound to it with every shape checked, and [`Decoder`] writes the forward pass down.
 
 mod arch;
 mod config;
@@ -11,12 +11,13 @@ mod load;
 mod memory;
 mod names;
 mod rope;
+mod tensors;
 
 pub use arch::Architecture;
-pub use config::{Config, RopeScaling};
+pub use config::{Config, Experts, Latent, RopeScaling};
 pub use error::ModelError;
-pub use forward::{forward, head};
-pub use load::{Layer, Progress, Weights, load};
+pub use forward::{Decoder, LayerCache};
+pub use load::{AttentionWeights, Dense, FeedForward, Layer, NextToken, Progress, Weights, load};
 pub use memory::MemoryNeed;
 pub use names::Container;
 pub use rope::rope_table;

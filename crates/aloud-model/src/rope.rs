@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 
 /// Radians per position of each pair, `[C / 2]`, with stretching applied. `divisors` is GGUF's `rope_freqs.weight`, which
 /// has the stretching in it already.
-fn frequencies(config: &Config, divisors: Option<&[f32]>) -> Vec<f64> {
+pub(crate) fn frequencies(config: &Config, divisors: Option<&[f32]>) -> Vec<f64> {
     let c = f64::from(config.head_dim);
     let base = |i: usize| config.rope_theta.powf(-2.0 * i as f64 / c);
     (0..config.head_dim as usize / 2)
@@ -80,6 +80,9 @@ mod tests {
             rope_theta: theta,
             rope_scaling: scaling,
             tie_word_embeddings: false,
+            latent: None,
+            experts: None,
+            num_nextn_predict_layers: 0,
         }
     }
 

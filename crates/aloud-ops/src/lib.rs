@@ -17,5 +17,5 @@ pub use cost::Cost;
 pub use executor::Executor;
 pub use ops::*;
 pub use recording::{Command, Op, Recording};
-pub use step::{MAX_STOP_IDS, SampleResult, SamplerState, Step};
+pub use step::{MAX_DRAFTS, MAX_STOP_IDS, SampleResult, SamplerState, Step};
 pub use tensor::{Elem, Storage, Tensor};

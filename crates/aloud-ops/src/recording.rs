@@ -1,6 +1,6 @@
 //! A list of ops as plain data.
 
-use crate::ops::{Attention, ExpertCount, Mla, Rope, Route};
+use crate::ops::{Attention, ExpertCount, Mla, Rope, Route, SampleRow};
 use crate::tensor::{Elem, Storage, Tensor};
 
 /// What an op does; its tensors stand in the [`Command`].
@@ -62,9 +62,21 @@ pub enum Op {
     /// See [`crate::last_row`].
     LastRow,
     /// See [`crate::penalize`].
-    Penalize,
+    Penalize(SampleRow),
     /// See [`crate::sample`].
-    Sample,
+    Sample(SampleRow),
+    /// See [`crate::draft_lookup`].
+    DraftLookup {
+        /// Drafts at most.
+        n_drafts: u32,
+    },
+    /// See [`crate::draft_begin`].
+    DraftBegin,
+    /// See [`crate::draft_pick`].
+    DraftPick {
+        /// Drafts at most.
+        n_drafts: u32,
+    },
 }
 
 /// One op with its tensors.
@@ -110,6 +122,19 @@ impl Recording {
     pub fn scratch(&mut self, elem: Elem, shape: &[u32]) -> Tensor {
         self.n_scratch += 1;
         Tensor::new(Storage::Scratch(self.n_scratch - 1), elem, shape)
+    }
+
+    /// Makes every op that reads or writes `from` take `to` instead, which has as many elements: how a result of the forward
+    /// pass comes to outlive the step.
+    ///
+    /// # Panics
+    /// If the sizes differ.
+    pub fn redirect(&mut self, from: Tensor, to: Tensor) {
+        assert_eq!((from.elem, from.n_elems()), (to.elem, to.n_elems()), "redirect: another tensor than before");
+        let tensors = self.commands.iter_mut().flat_map(|c| c.inputs.iter_mut().chain(&mut c.outputs));
+        for tensor in tensors.filter(|t| t.storage == from.storage) {
+            *tensor = to.reshaped(tensor.shape());
+        }
     }
 
     /// How many scratch tensors were made.

@@ -5,6 +5,9 @@ use bytemuck::{Pod, Zeroable};
 /// Stop ids that the sampler can hold.
 pub const MAX_STOP_IDS: usize = 16;
 
+/// Draft tokens that one step can verify.
+pub const MAX_DRAFTS: usize = 4;
+
 /// Where the sequence stands; every kernel reads it, the sampler advances it on the device.
 ///
 /// `n_tokens == 0` means that the sequence has ended: every kernel then returns at once, so steps that the host
@@ -87,23 +90,41 @@ impl Default for SamplerState {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct SampleResult {
-    /// The drawn token.
-    pub token: u32,
     /// [`SampleResult::RUNNING`], [`SampleResult::STOPPED`], [`SampleResult::LENGTH`] or [`SampleResult::AFTER_END`].
     pub status: u32,
-    /// Tokens sampled so far, this one included.
+    /// Tokens that this step drew: one, and one more for each draft that turned out right.
+    pub n_drawn: u32,
+    /// Tokens sampled so far, these included.
     pub n_generated: u32,
     /// Tokens in the cache after this step.
     pub n_cached: u32,
+    /// Drafts that this step verified.
+    pub n_drafts: u32,
+    /// The row that draws next; means something only while the step runs.
+    pub next_row: u32,
+    /// Not used; keeps the layout a multiple of 16 bytes.
+    pub reserved: [u32; 2],
+    /// The drawn tokens, the first `n_drawn` of them.
+    pub tokens: [u32; 8],
+    /// The drafts, the first `n_drafts` of them.
+    pub drafts: [u32; MAX_DRAFTS],
 }
 
 impl SampleResult {
     /// More may follow.
     pub const RUNNING: u32 = 0;
-    /// `token` is a stop id.
+    /// The last token is a stop id.
     pub const STOPPED: u32 = 1;
-    /// `token` is the last one that was asked for.
+    /// The last token is the last one that was asked for.
     pub const LENGTH: u32 = 2;
-    /// The sequence had ended before; `token` means nothing.
+    /// The sequence had ended before; nothing was drawn.
     pub const AFTER_END: u32 = 3;
+    /// No row draws any more.
+    pub const NO_ROW: u32 = u32::MAX;
+
+    /// The drawn tokens.
+    #[must_use]
+    pub fn drawn(&self) -> &[u32] {
+        &self.tokens[..self.n_drawn as usize]
+    }
 }

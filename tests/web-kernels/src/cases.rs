@@ -1,8 +1,8 @@
 //! One small recording for each kind of kernel.
 
 use aloud_ops::{
-    Attention, DType, Elem, Executor, GroupScore, KvCache, Recording, Rope, RopePairing, Route, SamplerBuffers,
-    SamplerState, Scoring, Step, Tensor,
+    Attention, DType, Elem, Executor, GroupScore, KvCache, Recording, Rope, RopePairing, Route, SampleRow,
+    SamplerBuffers, SamplerState, Scoring, Step, Tensor,
 };
 use aloud_tests::{Numbers, Scenario, expose, expose_all, floats, integers, weight};
 
@@ -274,7 +274,7 @@ fn sample<E: Executor>(e: &mut E, at: Tensor, state: &SamplerState) -> (Recordin
     e.write_state(buffers.sampler, 0, bytemuck::bytes_of(state));
     e.write_state(buffers.counts, 0, bytemuck::cast_slice(&counts));
     let mut rec = Recording::new(at, 4);
-    aloud_ops::penalize(&mut rec, logits, &buffers);
-    aloud_ops::sample(&mut rec, &buffers);
+    aloud_ops::penalize(&mut rec, logits, &buffers, SampleRow::default());
+    aloud_ops::sample(&mut rec, &buffers, SampleRow::default());
     (rec, vec![at, buffers.result, buffers.counts])
 }

@@ -1,6 +1,7 @@
 //! One function per op, on plain slices.
 
 mod attention;
+mod draft;
 mod embed;
 mod experts_down;
 mod experts_gate_up;
@@ -21,6 +22,7 @@ mod sample;
 mod swiglu;
 
 pub use attention::attention;
+pub use draft::{draft_begin, draft_lookup, draft_pick};
 pub use embed::embed;
 pub use experts_down::experts_down;
 pub use experts_gate_up::experts_gate_up;

@@ -1,5 +1,5 @@
 use super::penalize::NEVER;
-use aloud_ops::{SampleResult, SamplerState, Step};
+use aloud_ops::{SampleResult, SampleRow, SamplerState, Step};
 
 /// The number in `[0, 1)` that picks token `n_generated` of an answer with this seed (Jarzynski & Olano 2020).
 #[must_use]
@@ -54,11 +54,23 @@ pub fn draw(scores: &[f32], state: &SamplerState, u: f32) -> u32 {
     last
 }
 
-/// Draws and moves on: the new step, the token and the report.
+/// Draws the token of one row and moves on: the new step and the report. `tokens` are the step's rows, `before` is what the
+/// row before reported. `None` if this row has nothing to draw.
 #[must_use]
-pub fn sample(scores: &[f32], state: &SamplerState, step: Step) -> (Step, SampleResult) {
+pub fn sample(
+    scores: &[f32],
+    state: &SamplerState,
+    step: Step,
+    at: SampleRow,
+    tokens: &[u32],
+    before: SampleResult,
+) -> Option<(Step, SampleResult)> {
     if step.n_tokens == 0 {
-        return (step, SampleResult { status: SampleResult::AFTER_END, ..SampleResult::default() });
+        let ended = SampleResult { status: SampleResult::AFTER_END, ..SampleResult::default() };
+        return (at.row == 0).then_some((step, ended));
+    }
+    if at.row > 0 && before.next_row != at.row {
+        return None;
     }
     let mut token = draw(scores, state, uniform(state.seed, step.n_generated));
     let mut next = step;
@@ -73,9 +85,7 @@ pub fn sample(scores: &[f32], state: &SamplerState, step: Step) -> (Step, Sample
     if token == state.think_close {
         next.thinking = 0;
     }
-    next.pos += step.n_tokens;
     next.n_generated += 1;
-    next.n_tokens = 1;
     let mut status = SampleResult::RUNNING;
     if next.n_generated >= state.max_tokens {
         status = SampleResult::LENGTH;
@@ -83,8 +93,27 @@ pub fn sample(scores: &[f32], state: &SamplerState, step: Step) -> (Step, Sample
     if state.stop_ids[..state.n_stop as usize].contains(&token) {
         status = SampleResult::STOPPED;
     }
-    if status != SampleResult::RUNNING {
-        next.n_tokens = 0;
+    let mut result = if at.row == 0 { SampleResult::default() } else { before };
+    result.tokens[at.row as usize] = token;
+    let drafted = at.drafts && at.row + 1 < step.n_tokens && tokens[at.row as usize + 1] == token;
+    if drafted && status == SampleResult::RUNNING {
+        result.next_row = at.row + 1;
+        return Some((next, result));
     }
-    (next, SampleResult { token, status, n_generated: next.n_generated, n_cached: next.pos })
+    if at.drafts {
+        let drafts = &tokens[1..step.n_tokens as usize];
+        result.drafts[..drafts.len()].copy_from_slice(drafts);
+    }
+    next.pos += if at.drafts { at.row + 1 } else { step.n_tokens };
+    next.n_tokens = u32::from(status == SampleResult::RUNNING);
+    result = SampleResult {
+        status,
+        n_drawn: at.row + 1,
+        n_generated: next.n_generated,
+        n_cached: next.pos,
+        n_drafts: if at.drafts { step.n_tokens - 1 } else { 0 },
+        next_row: SampleResult::NO_ROW,
+        ..result
+    };
+    Some((next, result))
 }

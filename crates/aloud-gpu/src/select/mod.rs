@@ -176,15 +176,8 @@ pub fn select<'a>(
         Op::ExpertsGateUp(count) => experts::gate_up(command, caps, count, weight(inputs[1]), weight(inputs[2])),
         Op::ExpertsDown(count) => experts::down(command, caps, count, weight(inputs[1])),
         Op::LastRow => flat(&shaders::LAST_ROW, &[("x", inputs[0]), ("y", out)], "D"),
-        Op::Penalize => {
-            let d = Dispatch::new(&shaders::PENALIZE, fixed(SamplerBuffers::SLICES, 1));
-            let d = d.constant("V", out.shape()[0]).tensor("logits", inputs[0]).tensor("sampler_state", inputs[1]);
-            one(d.tensor("counts", inputs[2]).tensor("scores", out).tensor("best", outputs[1]))
-        }
-        Op::Sample => {
-            let d = Dispatch::new(&shaders::SAMPLE, fixed(1, 1)).constant("V", inputs[0].shape()[0]);
-            let d = d.tensor("scores", inputs[0]).tensor("best", inputs[1]).tensor("sampler_state", inputs[2]);
-            one(d.tensor("tokens", outputs[1]).tensor("counts", outputs[2]).tensor("result", outputs[3]))
+        Op::Penalize(_) | Op::Sample(_) | Op::DraftLookup { .. } | Op::DraftBegin | Op::DraftPick { .. } => {
+            one(sampling(command))
         }
     };
     for dispatch in &mut selected.dispatches {
@@ -193,6 +186,40 @@ pub fn select<'a>(
         }
     }
     selected
+}
+
+/// What draws tokens and drafts.
+fn sampling(command: &Command) -> Dispatch {
+    let (inputs, outputs) = (&command.inputs, &command.outputs);
+    match command.op {
+        Op::Penalize(at) => {
+            let d = Dispatch::new(&shaders::PENALIZE, fixed(SamplerBuffers::SLICES, 1)).constant("ROW", at.row);
+            let d = d.constant("V", outputs[0].shape()[0]).tensor("logits", inputs[0]).tensor("result", inputs[3]);
+            let d = d.tensor("sampler_state", inputs[1]).tensor("counts", inputs[2]);
+            d.tensor("scores", outputs[0]).tensor("best", outputs[1])
+        }
+        Op::Sample(at) => {
+            let d = Dispatch::new(&shaders::SAMPLE, fixed(1, 1)).constant("V", inputs[0].shape()[0]);
+            let d = d.constant("ROW", at.row).constant("DRAFTS", u32::from(at.drafts));
+            let d = d.tensor("scores", inputs[0]).tensor("best", inputs[1]).tensor("sampler_state", inputs[2]);
+            d.tensor("tokens", outputs[1]).tensor("counts", outputs[2]).tensor("result", outputs[3])
+        }
+        Op::DraftLookup { n_drafts } => {
+            let d = Dispatch::new(&shaders::DRAFT_LOOKUP, fixed(1, 1)).constant("DRAFTS", n_drafts);
+            let d = d.tensor("result", inputs[0]).tensor("sampler_state", inputs[1]);
+            d.tensor("tokens", outputs[0]).tensor("history", outputs[1])
+        }
+        Op::DraftBegin => {
+            let d = Dispatch::new(&shaders::DRAFT_BEGIN, fixed(1, 1)).tensor("result", inputs[0]);
+            d.tensor("main_step", inputs[1]).tensor("tokens", outputs[0])
+        }
+        Op::DraftPick { n_drafts } => {
+            let d = Dispatch::new(&shaders::DRAFT_PICK, fixed(1, 1)).constant("DRAFTS", n_drafts);
+            let d = d.tensor("best", inputs[0]).tensor("sampler_state", inputs[1]).tensor("drafts", outputs[0]);
+            d.tensor("tokens", outputs[1]).tensor("main_step", outputs[2])
+        }
+        _ => unreachable!("the caller looked"),
+    }
 }
 
 fn one(dispatch: Dispatch) -> Selected {

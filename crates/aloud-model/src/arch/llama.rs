@@ -7,4 +7,5 @@ pub const LLAMA: Architecture = Architecture {
     qkv_bias: false,
     qk_norm: false,
     gguf_permutes: true,
+    latent: false,
 };

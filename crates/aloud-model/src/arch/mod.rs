@@ -1,13 +1,15 @@
 //! The model families: what each has beside the common decoder block.
 
+mod deepseek;
 mod llama;
 mod qwen2;
 mod qwen3;
 
+use crate::error::ModelError;
 use crate::names::Container;
 use aloud_ops::RopePairing;
 
-/// What distinguishes a family of grouped-query decoders.
+/// What distinguishes a family of decoders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Architecture {
     /// Name in GGUF: `general.architecture`.
@@ -20,10 +22,24 @@ pub struct Architecture {
     pub qk_norm: bool,
     /// Whether GGUF's converter reorders the rows of queries and keys so that neighbours pair up.
     pub gguf_permutes: bool,
+    /// Multi-head latent attention, and perhaps experts.
+    pub latent: bool,
 }
 
 /// All families.
-const ALL: [Architecture; 3] = [llama::LLAMA, qwen2::QWEN2, qwen3::QWEN3];
+const ALL: [Architecture; 5] = [llama::LLAMA, qwen2::QWEN2, qwen3::QWEN3, deepseek::V2, deepseek::V3];
+
+/// Relatives that are refused: names in GGUF, as a class and as `model_type`; and what they need.
+const VARIANTS: [([&str; 3], &str); 2] = [
+    (
+        ["deepseek32", "DeepseekV32ForCausalLM", "deepseek_v32"],
+        "DeepSeek-V3.2's sparse attention (an indexer that picks which cached tokens are looked at)",
+    ),
+    (
+        ["deepseek4", "DeepseekV4ForCausalLM", "deepseek_v4"],
+        "DeepSeek-V4's compressed attention, hyper-connections and hashed routing",
+    ),
+];
 
 impl Architecture {
     /// By its name in a container.
@@ -39,12 +55,26 @@ impl Architecture {
     #[must_use]
     pub fn names(container: Container) -> String {
         let name = |a: Architecture| if container == Container::Gguf { a.gguf } else { a.hugging_face };
-        ALL.map(name).join(", ")
+        let mut names = ALL.map(name).to_vec();
+        names.dedup();
+        names.join(", ")
+    }
+
+    /// Refuses a relative by its name, with what it needs.
+    ///
+    /// # Errors
+    /// [`ModelError::Variant`].
+    pub fn check_variant(name: &str) -> Result<(), ModelError> {
+        match VARIANTS.iter().find(|(names, _)| names.contains(&name)) {
+            Some((_, missing)) => Err(ModelError::Variant { found: name.into(), missing }),
+            None => Ok(()),
+        }
     }
 
     /// Which values of a head turn together in weights from this container.
     #[must_use]
     pub fn rope_pairing(&self, container: Container) -> RopePairing {
-        if container == Container::Gguf && self.gguf_permutes { RopePairing::Interleaved } else { RopePairing::Halves }
+        let permuted = container == Container::Gguf && self.gguf_permutes;
+        if self.latent || permuted { RopePairing::Interleaved } else { RopePairing::Halves }
     }
 }

@@ -7,4 +7,5 @@ pub const QWEN2: Architecture = Architecture {
     qkv_bias: true,
     qk_norm: false,
     gguf_permutes: false,
+    latent: false,
 };

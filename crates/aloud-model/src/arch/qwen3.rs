@@ -7,4 +7,5 @@ pub const QWEN3: Architecture = Architecture {
     qkv_bias: false,
     qk_norm: true,
     gguf_permutes: false,
+    latent: false,
 };

@@ -1,6 +1,7 @@
 //! Op builders: each checks its shapes and appends one command.
 
 mod attention;
+mod draft;
 mod embed;
 mod experts_down;
 mod experts_gate_up;
@@ -22,6 +23,7 @@ mod sample;
 mod swiglu;
 
 pub use attention::{Attention, KvCache, attention};
+pub use draft::{draft_begin, draft_lookup, draft_pick};
 pub use embed::embed;
 pub use experts_down::experts_down;
 pub use experts_gate_up::{ExpertCount, experts_gate_up};
@@ -39,5 +41,5 @@ pub use rms_norm::rms_norm;
 pub use rope::{Rope, RopePairing, rope};
 pub use route::{GroupScore, Route, Routing, Scoring, SlotOrder, route};
 pub use router::router;
-pub use sample::{SamplerBuffers, sample};
+pub use sample::{SampleRow, SamplerBuffers, sample};
 pub use swiglu::swiglu;

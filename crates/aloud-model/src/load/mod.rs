@@ -1,0 +1,243 @@
+//! Tensors of a file to weights of an executor, in slices: no tensor is ever whole in memory.
+
+mod layer;
+mod pieces;
+
+use crate::config::Config;
+use crate::error::ModelError;
+use crate::names::{self, Container};
+use crate::rope::rope_table;
+use crate::tensors::{mtp_layer, weight_bytes};
+use aloud_format::{ByteSource, TensorInfo, TensorSet, dequantize};
+use aloud_ops::{Elem, Executor, KvUp, Tensor};
+
+/// How far loading is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of tensors loaded.
+    pub loaded_bytes: u64,
+    /// Bytes of tensors that the model needs.
+    pub total_bytes: u64,
+}
+
+/// The weights of one decoder layer.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// `[D]`.
+    pub attn_norm: Tensor,
+    /// What attention has.
+    pub attention: AttentionWeights,
+    /// `[D]`.
+    pub ffn_norm: Tensor,
+    /// What follows it.
+    pub feed_forward: FeedForward,
+}
+
+/// The weights of a layer's attention.
+#[derive(Clone, Debug)]
+pub enum AttentionWeights {
+    /// Grouped-query attention.
+    Grouped {
+        /// `[H*C, D]`.
+        q: Tensor,
+        /// `[K*C, D]`.
+        k: Tensor,
+        /// `[K*C, D]`.
+        v: Tensor,
+        /// `[D, H*C]`.
+        o: Tensor,
+        /// Biases of q, k and v, if the family has them.
+        qkv_bias: Option<[Tensor; 3]>,
+        /// Norms of each head of q and k, `[C]`, if the family has them.
+        qk_norm: Option<[Tensor; 2]>,
+    },
+    /// Multi-head latent attention.
+    Latent {
+        /// The rows of `q_a_proj` (or `q_proj`), then those of `kv_a_proj_with_mqa`: one weight if their formats agree.
+        a: Vec<Tensor>,
+        /// `q_a_layernorm` and `q_b_proj`, if queries are made of a latent.
+        q: Option<[Tensor; 2]>,
+        /// `[R]`.
+        kv_a_norm: Tensor,
+        /// What makes keys and values of the latent.
+        kv_b: KvUp,
+        /// `[D, H*Vh]`.
+        o: Tensor,
+    },
+}
+
+/// The weights of one feed-forward block.
+#[derive(Clone, Copy, Debug)]
+pub struct Dense {
+    /// `[F, D]`.
+    pub gate: Tensor,
+    /// `[F, D]`.
+    pub up: Tensor,
+    /// `[D, F]`.
+    pub down: Tensor,
+}
+
+/// What follows attention in a layer.
+#[derive(Clone, Copy, Debug)]
+pub enum FeedForward {
+    /// One block for all tokens.
+    Dense(Dense),
+    /// Experts.
+    Experts {
+        /// `[E, D]`.
+        router: Tensor,
+        /// `[E]`, takes part in the choice only.
+        bias: Option<Tensor>,
+        /// `[E', I, D]`: the routed experts, then the shared ones unless those stand apart.
+        gate: Tensor,
+        /// `[E', I, D]`.
+        up: Tensor,
+        /// `[E', D, I]`.
+        down: Tensor,
+        /// The shared experts as one block, if they cannot be part of the stacks: the formats differ, or a block of
+        /// values spans two of them.
+        shared: Option<Dense>,
+    },
+}
+
+/// The layer that predicts the token after the next (DeepSeek-V3, section 2.2). Embedding and head are the model's.
+#[derive(Clone, Debug)]
+pub struct NextToken {
+    /// `[D]`, of the next token's embedding.
+    pub embed_norm: Tensor,
+    /// `[D]`, of the hidden state.
+    pub hidden_norm: Tensor,
+    /// `[D, 2D]`: of embedding and hidden state side by side.
+    pub proj: Tensor,
+    /// A decoder layer with its own cache.
+    pub layer: Layer,
+    /// `[D]`, before the head.
+    pub norm: Tensor,
+}
+
+/// The weights of a model on an executor.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// `[V, D]`.
+    pub embed: Tensor,
+    /// The decoder layers.
+    pub layers: Vec<Layer>,
+    /// `[D]`.
+    pub norm: Tensor,
+    /// `[V, D]`; the embedding itself if the two are tied.
+    pub head: Tensor,
+    /// `[n_positions, C]`, see [`rope_table`].
+    pub rope: Tensor,
+    /// Multi-token prediction, if the file has it.
+    pub next_token: Option<NextToken>,
+}
+
+/// Loads the weights of `config` from `sources`, which `tensors` point into, for contexts of up to `n_positions`.
+///
+/// # Errors
+/// If a tensor is missing or of another shape than the config says, cannot be read, or does not fit the executor.
+pub async fn load<E: Executor, S: ByteSource>(
+    executor: &mut E,
+    config: &Config,
+    tensors: &TensorSet,
+    sources: &[S],
+    n_positions: u32,
+    on_progress: impl FnMut(Progress),
+) -> Result<Weights, ModelError> {
+    // First a round that only checks: nothing is allocated for a model that does not fit together.
+    let total = weight_bytes(config, tensors)?;
+    let mut loader = Loader { executor, config, tensors, sources, progress: on_progress, loaded: 0, total };
+    loader.check_routers()?;
+    loader.weights(n_positions).await
+}
+
+struct Loader<'a, E, S, P> {
+    executor: &'a mut E,
+    config: &'a Config,
+    tensors: &'a TensorSet,
+    sources: &'a [S],
+    progress: P,
+    loaded: u64,
+    total: u64,
+}
+
+impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
+    async fn weights(&mut self, n_positions: u32) -> Result<Weights, ModelError> {
+        let at = self.config.container;
+        let embed = self.matrix(&at.global(names::EMBED)).await?;
+        let mut layers = Vec::new();
+        for i in 0..self.config.num_hidden_layers {
+            layers.push(self.layer(i).await?);
+        }
+        let norm = self.vector(&at.global(names::NORM)).await?;
+        let head = if self.config.tie_word_embeddings { embed } else { self.matrix(&at.global(names::HEAD)).await? };
+        let next_token = match mtp_layer(self.config, self.tensors) {
+            Some(i) => Some(self.next_token(i).await?),
+            None => None,
+        };
+        let rope = self.rope(n_positions).await?;
+        Ok(Weights { embed, layers, norm, head, rope, next_token })
+    }
+
+    async fn next_token(&mut self, i: u32) -> Result<NextToken, ModelError> {
+        let weight = |name| self.config.container.layer(i, name, "weight");
+        let [embed_norm, hidden_norm, proj, norm] =
+            [names::MTP_EMBED_NORM, names::MTP_HIDDEN_NORM, names::MTP_PROJ, names::MTP_NORM].map(weight);
+        Ok(NextToken {
+            embed_norm: self.vector(&embed_norm).await?,
+            hidden_norm: self.vector(&hidden_norm).await?,
+            proj: self.matrix(&proj).await?,
+            layer: self.layer(i).await?,
+            norm: self.vector(&norm).await?,
+        })
+    }
+
+    fn info(&self, name: &str) -> &TensorInfo {
+        self.tensors.get(name).expect("weight_bytes() found every tensor")
+    }
+
+    async fn read(&mut self, name: &str, offset: u64, len: u64) -> Result<Vec<u8>, ModelError> {
+        let info = self.info(name);
+        let (file, at) = (info.file, info.offset + offset);
+        let mut bytes = vec![0; len as usize];
+        self.sources[file].read_at(at, &mut bytes).await?;
+        self.loaded += len;
+        (self.progress)(Progress { loaded_bytes: self.loaded.min(self.total), total_bytes: self.total });
+        Ok(bytes)
+    }
+
+    async fn floats(&mut self, name: &str) -> Result<Vec<f32>, ModelError> {
+        let info = self.info(name);
+        let (dtype, n, len) = (info.dtype, info.n_elems(), info.n_bytes);
+        let mut values = vec![0.0; n as usize];
+        dequantize(dtype, &self.read(name, 0, len).await?, &mut values)?;
+        Ok(values)
+    }
+
+    /// A norm or a bias: f32 whatever the file has.
+    async fn vector(&mut self, name: &str) -> Result<Tensor, ModelError> {
+        let values = self.floats(name).await?;
+        self.state(name, &[values.len() as u32], &values)
+    }
+
+    fn state(&mut self, name: &str, shape: &[u32], values: &[f32]) -> Result<Tensor, ModelError> {
+        let state = self.executor.create_state(name, Elem::F32, shape).map_err(ModelError::executor)?;
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.executor.write_state(state, 0, &bytes);
+        Ok(state)
+    }
+
+    async fn rope(&mut self, n_positions: u32) -> Result<Tensor, ModelError> {
+        let name = Container::Gguf.global(names::ROPE_FREQS);
+        let pairs = u64::from(self.config.head_dim / 2);
+        let divisors = match self.tensors.get(&name) {
+            Some(_) if self.config.container == Container::Gguf => {
+                self.tensors.expect(&name, &[pairs])?;
+                Some(self.floats(&name).await?)
+            }
+            _ => None,
+        };
+        let table = rope_table(self.config, divisors.as_deref(), n_positions);
+        self.state("rope", &[n_positions, self.config.head_dim], &table)
+    }
+}

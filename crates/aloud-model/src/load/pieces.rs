@@ -1,0 +1,118 @@
+//! Weights put together from rows of one or several tensors.
+
+use super::{Loader, Progress};
+use crate::error::ModelError;
+use crate::tensors::{FP8_TILE, fp8_scales};
+use aloud_format::{ByteSource, DType, Fp8Scales};
+use aloud_ops::{Executor, Tensor};
+use std::ops::Range;
+
+/// Bytes read at once; at least some rows.
+const SLICE_BYTES: u64 = 4 << 20;
+/// Rows at whose multiples any format may be cut on any device.
+const ROW_ALIGN: u64 = 32;
+
+/// Columns of all rows of a tensor.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    pub name: String,
+    pub cols: Range<u64>,
+}
+
+impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
+    /// A whole tensor.
+    pub fn whole(&self, name: &str) -> Piece {
+        let cols = *self.info(name).shape.last().expect("a weight has axes");
+        Piece { name: name.to_owned(), cols: 0..cols }
+    }
+
+    /// Whether the rows of these tensors can follow one another in one weight.
+    pub fn stackable(&self, pieces: &[Piece]) -> bool {
+        let dtype = self.info(&pieces[0].name).dtype;
+        let block = match dtype {
+            DType::F8_E4M3 => FP8_TILE,
+            dtype => dtype.block_elems().max(32) as u64,
+        };
+        let (last, others) = pieces.split_last().expect("there is one");
+        let fits = |piece: &Piece| {
+            self.info(&piece.name).dtype == dtype
+                && piece.cols.start.is_multiple_of(block)
+                && (piece.cols.end - piece.cols.start).is_multiple_of(dtype.block_elems().max(32) as u64)
+        };
+        fits(last) && others.iter().all(|p| fits(p) && self.rows(&p.name).is_multiple_of(ROW_ALIGN))
+    }
+
+    pub fn rows(&self, name: &str) -> u64 {
+        let info = self.info(name);
+        info.n_elems() / info.shape.last().expect("a weight has axes")
+    }
+
+    /// A weight that keeps its format, copied in slices of whole rows.
+    pub async fn matrix(&mut self, name: &str) -> Result<Tensor, ModelError> {
+        let shape: Vec<u32> = self.info(name).shape.iter().map(|&n| n as u32).collect();
+        self.weight(name, &shape, &[self.whole(name)]).await
+    }
+
+    /// A weight of `shape` made of the rows of all pieces in turn.
+    pub async fn weight(&mut self, label: &str, shape: &[u32], pieces: &[Piece]) -> Result<Tensor, ModelError> {
+        let dtype = stream_dtype(self.info(&pieces[0].name).dtype);
+        let weight = self.executor.create_weight(label, dtype, shape).map_err(ModelError::executor)?;
+        let mut first_row = 0;
+        for piece in pieces {
+            let (rows, row_bytes) = (self.rows(&piece.name), self.info(&piece.name).n_bytes / self.rows(&piece.name));
+            let scales = self.scales(&piece.name).await?;
+            let step = (SLICE_BYTES / row_bytes).max(ROW_ALIGN) / ROW_ALIGN * ROW_ALIGN;
+            let mut row = 0;
+            while row < rows {
+                let n = step.min(rows - row);
+                let bytes = self.read(&piece.name, row * row_bytes, n * row_bytes).await?;
+                let bytes = self.stream(piece, row, bytes, scales.as_ref())?;
+                self.executor.write_weight(weight, (first_row + row) as u32, &bytes).map_err(ModelError::executor)?;
+                row += n;
+            }
+            first_row += rows;
+        }
+        Ok(weight)
+    }
+}
+
+/// The format that a weight travels in: FP8 takes its scales along.
+fn stream_dtype(dtype: DType) -> DType {
+    if dtype == DType::F8_E4M3 { DType::F8_B32 } else { dtype }
+}
+
+impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
+    /// The scales of an FP8 matrix.
+    async fn scales(&mut self, name: &str) -> Result<Option<Fp8Scales>, ModelError> {
+        let info = self.info(name);
+        let (DType::F8_E4M3, &[rows, cols]) = (info.dtype, info.shape.as_slice()) else { return Ok(None) };
+        let values = self.floats(&fp8_scales(name, rows, cols).0).await?;
+        Ok(Some(Fp8Scales::new(rows as usize, cols as usize, values)?))
+    }
+
+    /// Rows of a piece in the format that they travel in.
+    fn stream(
+        &self,
+        piece: &Piece,
+        row: u64,
+        bytes: Vec<u8>,
+        scales: Option<&Fp8Scales>,
+    ) -> Result<Vec<u8>, ModelError> {
+        let info = self.info(&piece.name);
+        let cols = *info.shape.last().expect("a weight has axes");
+        let bytes = match scales {
+            Some(scales) => scales.blocks(row as usize, &bytes)?,
+            None => bytes,
+        };
+        if piece.cols == (0..cols) {
+            return Ok(bytes);
+        }
+        let dtype = stream_dtype(info.dtype);
+        let at = |col: u64| col as usize / dtype.block_elems() * dtype.block_bytes();
+        Ok(bytes
+            .chunks_exact(at(cols))
+            .flat_map(|row| &row[at(piece.cols.start)..at(piece.cols.end)])
+            .copied()
+            .collect())
+    }
+}
