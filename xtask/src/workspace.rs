@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, MetadataCommand, TargetKind};
 
 /// Members that run on the host only; every other member with a library is built for wasm32.
-const HOST_ONLY: &[&str] = &["aloud-cli", "aloud-tests", "xtask"];
+const HOST_ONLY: &[&str] = &["aloud-cli", "aloud-make-model", "aloud-tests", "xtask"];
 
 /// The repository's root.
 pub fn root() -> &'static Path {
