@@ -2,7 +2,7 @@
 
 use aloud_format::{DType, Gguf, MetaValue, Metadata, TensorSet, dequantize};
 use aloud_tests::places::{best_ids, worst_error};
-use aloud_tests::tiny::{Family, Form, Tiny, VOCAB, Written, golden, mtp_golden, values};
+use aloud_tests::tiny::{Family, Form, Fp8Scales, Tiny, VOCAB, Written, golden, mtp_golden, values};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -246,4 +246,47 @@ fn config_json_has_the_fields_of_published_ones() {
     assert_eq!(lite["rope_parameters"]["rope_theta"], 1e4);
     let v2 = config(Tiny::new(Family::DeepseekV2), Form::RopeParameters);
     assert_eq!((&v2["topk_method"], &v2["routed_scaling_factor"]), (&json!("group_limited_greedy"), &json!(16.0)));
+}
+
+/// What is FP8 in DeepSeek's own files: `inference/fp8_cast_bf16.py` and `README_WEIGHTS.md` of DeepSeek-V3.
+#[test]
+fn fp8_checkpoints_hold_what_published_ones_hold() {
+    let tiny = Tiny { mtp: true, ..Tiny::for_quants(Family::DeepseekV3) };
+    for (scales, dtype) in
+        [(Fp8Scales::F32, DType::F32), (Fp8Scales::PowersOfTwo, DType::F32), (Fp8Scales::E8M0, DType::F8_E8M0)]
+    {
+        let written = tiny.write_fp8(Form::RopeScaling, scales, 2);
+        let tensors = written.tensors();
+        let of = |name: &str| tensors.get(name).unwrap_or_else(|| panic!("{name} is there"));
+        let name = "model.layers.1.self_attn.kv_a_proj_with_mqa.weight";
+        assert_eq!((of(name).dtype, of(name).shape.as_slice()), (DType::F8_E4M3, [288, 256].as_slice()));
+        let grid = of(&format!("{name}_scale_inv"));
+        assert_eq!((grid.dtype, grid.shape.as_slice()), (dtype, [3, 2].as_slice()));
+        for (name, dtype) in [
+            ("model.embed_tokens.weight", DType::BF16),
+            ("lm_head.weight", DType::BF16),
+            ("model.layers.1.mlp.gate.weight", DType::BF16),
+            ("model.layers.3.eh_proj.weight", DType::BF16),
+            ("model.layers.1.self_attn.q_a_layernorm.weight", DType::BF16),
+            ("model.layers.1.mlp.gate.e_score_correction_bias", DType::F32),
+            ("model.layers.0.mlp.down_proj.weight", DType::F8_E4M3),
+            ("model.layers.1.mlp.experts.7.up_proj.weight", DType::F8_E4M3),
+        ] {
+            assert_eq!(of(name).dtype, dtype, "{name}");
+        }
+        // The values come back: 4 significant bits, so 2^-4 of each, and less of the sum.
+        let (codes, grid) = (read(&written, name), read(&written, &format!("{name}_scale_inv")));
+        let back: Vec<f32> =
+            codes.iter().enumerate().map(|(i, v)| v * grid[i / 256 / 128 * 2 + i % 256 / 128]).collect();
+        let error = aloud_tests::relative_error(&back, &values(name, &[288, 256]));
+        assert!(error < 0.04, "{scales:?}: {error}");
+        if scales != Fp8Scales::F32 {
+            assert!(grid.iter().all(|v| v.log2().fract() == 0.0), "powers of two");
+        }
+        let Written::HuggingFace { config, .. } = &written else { panic!("is a folder") };
+        let config: Value = serde_json::from_slice(config).expect("is JSON");
+        let quantization = &config["quantization_config"];
+        assert_eq!(quantization["weight_block_size"], json!([128, 128]));
+        assert_eq!(quantization["scale_fmt"] == "ue8m0", scales != Fp8Scales::F32);
+    }
 }

@@ -5,6 +5,7 @@
 mod assets;
 mod check;
 mod demo;
+mod make_model;
 mod reference;
 mod run;
 mod setup;
@@ -49,6 +50,13 @@ enum Verb {
     Wasm32,
     /// Build crates/aloud-web and test it in headless Chromium
     TestWeb,
+    /// Write a model of random weights, any architecture and size, for tests and measurements
+    #[command(disable_help_flag = true)]
+    MakeModel {
+        /// As `cargo xtask make-model --help` explains them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Make target/reference-venv, the pinned Python that regenerates goldens (tests do not need it)
     Reference,
 }
@@ -76,6 +84,7 @@ fn act(verb: Verb) -> anyhow::Result<()> {
             setup::for_web()?;
             web::test()
         }
+        Verb::MakeModel { args } => make_model::make_model(&args),
         Verb::Reference => reference::reference(),
     }
 }

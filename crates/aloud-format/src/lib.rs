@@ -52,4 +52,4 @@ pub use safetensors::{MAX_JSON_BYTES, Safetensors};
 pub use shard_index::ShardIndex;
 pub use source::{ByteSource, MemorySource};
 pub use tensor::{TensorInfo, TensorSet};
-pub use write::{GgufWriter, write_safetensors};
+pub use write::{GgufWriter, safetensors_header, write_safetensors};

@@ -1,4 +1,4 @@
-//! Small writers, for tests and tiny models: everything is in memory.
+//! Small writers, for tests and made models: everything is in memory, or the header alone.
 
 use std::fmt::Write as _;
 
@@ -15,6 +15,7 @@ pub struct GgufWriter {
     n_tensors: u64,
     table: Vec<u8>,
     data: Vec<u8>,
+    declared_bytes: u64,
     alignment: Option<u32>,
 }
 
@@ -45,26 +46,44 @@ impl GgufWriter {
     /// If `dtype` is not a type of GGUF.
     #[track_caller]
     pub fn tensor(mut self, name: &str, dtype: DType, shape: &[u64], data: &[u8]) -> Self {
+        self = self.declare(name, dtype, shape, data.len() as u64);
+        self.data.extend(data);
+        pad(&mut self.data, self.alignment.unwrap_or(32));
+        self
+    }
+
+    /// Appends a tensor of `n_bytes` to the table alone: its data follows [`header`](Self::header), where whoever writes
+    /// the file puts it, padded to the alignment.
+    ///
+    /// # Panics
+    /// If `dtype` is not a type of GGUF.
+    #[track_caller]
+    pub fn declare(mut self, name: &str, dtype: DType, shape: &[u64], n_bytes: u64) -> Self {
         let ggml_id = dtype.ggml_id().expect("a type of GGUF");
         put_str(&mut self.table, name);
         self.table.extend((shape.len() as u32).to_le_bytes());
         shape.iter().rev().for_each(|extent| self.table.extend(extent.to_le_bytes()));
         self.table.extend(ggml_id.to_le_bytes());
-        self.table.extend((self.data.len() as u64).to_le_bytes());
-        self.data.extend(data);
-        pad(&mut self.data, self.alignment.unwrap_or(32));
+        self.table.extend(self.declared_bytes.to_le_bytes());
+        self.declared_bytes += n_bytes.next_multiple_of(u64::from(self.alignment.unwrap_or(32)));
         self.n_tensors += 1;
         self
     }
 
-    /// The file.
-    pub fn finish(self) -> Vec<u8> {
+    /// All that stands before the data of the tensors.
+    pub fn header(&self) -> Vec<u8> {
         let mut file = b"GGUF\x03\0\0\0".to_vec();
         file.extend(self.n_tensors.to_le_bytes());
         file.extend(self.n_kv.to_le_bytes());
-        file.extend(self.kv);
-        file.extend(self.table);
+        file.extend(&self.kv);
+        file.extend(&self.table);
         pad(&mut file, self.alignment.unwrap_or(32));
+        file
+    }
+
+    /// The file.
+    pub fn finish(self) -> Vec<u8> {
+        let mut file = self.header();
         file.extend(self.data);
         file
     }
@@ -137,12 +156,21 @@ fn put_array(to: &mut Vec<u8>, array: &MetaArray) {
 
 /// Builds a safetensors file in memory from `(name, dtype, row-major shape, data)`.
 pub fn write_safetensors(tensors: &[(&str, DType, &[u64], &[u8])]) -> Vec<u8> {
+    let table: Vec<_> =
+        tensors.iter().map(|(name, dtype, shape, data)| (*name, *dtype, *shape, data.len() as u64)).collect();
+    let mut file = safetensors_header(&table);
+    tensors.iter().for_each(|(_, _, _, data)| file.extend(*data));
+    file
+}
+
+/// All that stands before the data in a safetensors file, from `(name, dtype, row-major shape, bytes of data)`.
+pub fn safetensors_header(tensors: &[(&str, DType, &[u64], u64)]) -> Vec<u8> {
     let mut json = String::from("{");
     let mut end = 0;
-    for (index, (name, dtype, shape, data)) in tensors.iter().enumerate() {
+    for (index, (name, dtype, shape, n_bytes)) in tensors.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         let start = end;
-        end += data.len();
+        end += n_bytes;
         let name = serde_json::Value::from(*name);
         // Writing to a string does not fail.
         let _ = write!(
@@ -154,6 +182,5 @@ pub fn write_safetensors(tensors: &[(&str, DType, &[u64], &[u8])]) -> Vec<u8> {
     json.extend(std::iter::repeat_n(' ', json.len().next_multiple_of(8) - json.len()));
     let mut file = (json.len() as u64).to_le_bytes().to_vec();
     file.extend(json.as_bytes());
-    tensors.iter().for_each(|(_, _, _, data)| file.extend(*data));
     file
 }

@@ -2,6 +2,7 @@
 
 use crate::Shape;
 use aloud_format::DType;
+use serde_json::{Value, json};
 
 /// What the matrices of a GGUF file are stored as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ impl Quant {
             "FP8" => return Ok(Quant::Single(DType::F8_E4M3)),
             _ => {}
         }
-        let known = || DType::DEQUANTISED.iter().chain(&[DType::F8_E4M3]);
+        let known = || DType::DEQUANTISED.iter().filter(|dtype| dtype.ggml_id().is_some());
         known().find(|dtype| dtype.name() == name).map(|dtype| Quant::Single(*dtype)).ok_or_else(|| {
             let names: Vec<&str> = known().map(|dtype| dtype.name()).collect();
             format!("`{name}` is no format; there are Q4_K_M, Q5_K_M, FP8, {}", names.join(", "))
@@ -106,6 +107,36 @@ pub fn fallback(dtype: DType, row_elems: u64) -> DType {
         _ => DType::F16,
     };
     fallback(smaller, row_elems)
+}
+
+/// What the scales of 8-bit weights are stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fp8Scales {
+    /// As DeepSeek-V3 and R1.
+    F32,
+    /// As DeepSeek-V3.1: powers of two in F32.
+    PowersOfTwo,
+    /// Powers of two as their exponents alone.
+    E8M0,
+}
+
+impl Fp8Scales {
+    /// `quantization_config` of `config.json`.
+    #[must_use]
+    pub fn config_json(self) -> Value {
+        let mut config = json!({ "activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8",
+            "weight_block_size": [128, 128] });
+        if self != Fp8Scales::F32 {
+            config["scale_fmt"] = json!("ue8m0");
+        }
+        config
+    }
+}
+
+/// Name and shape of the scales of an 8-bit weight `[out, in]`: one for each tile of 128 by 128.
+#[must_use]
+pub fn fp8_scales(name: &str, shape: &[u64]) -> (String, Vec<u64>) {
+    (format!("{name}_scale_inv"), shape.iter().map(|extent| extent.div_ceil(128)).collect())
 }
 
 /// The format of a tensor of a checkpoint, whose matrices are stored as `dtype`: an 8-bit checkpoint keeps everything but

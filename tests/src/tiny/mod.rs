@@ -4,7 +4,7 @@
 
 mod write;
 
-pub use aloud_make_model::{Form, permuted};
+pub use aloud_make_model::{Form, Fp8Scales, permuted};
 pub use write::{Stored, Written};
 
 use aloud_make_model::{Arch, Scaling, Shape};

@@ -3,9 +3,9 @@
 use super::{Form, Tiny, values};
 use aloud_engine::{Engine, EngineOptions};
 use aloud_format::{
-    DType, Gguf, GgufWriter, MemorySource, MetaValue, Safetensors, TensorSet, quantize, write_safetensors,
+    DType, Gguf, GgufWriter, MemorySource, MetaValue, Safetensors, TensorSet, quantize, quantize_fp8, write_safetensors,
 };
-use aloud_make_model::{Part, Quant, hf_dtype};
+use aloud_make_model::{Fp8Scales, Part, Quant, fp8_scales, hf_dtype};
 use aloud_model::{Config, Container, load};
 use aloud_ops::Executor;
 use serde_json::json;
@@ -84,6 +84,13 @@ impl Tiny {
         self.write_safetensors(form, dtype, n_shards).store()
     }
 
+    /// A folder of Hugging Face's with the linear layers of attention and feed-forward in FP8, as DeepSeek publishes its
+    /// models; the rest is BF16.
+    #[must_use]
+    pub fn safetensors_fp8(&self, form: Form, scales: Fp8Scales, n_shards: usize) -> Stored {
+        self.write_fp8(form, scales, n_shards).store()
+    }
+
     /// As llama.cpp's converter writes it, in `n_parts` files; all matrices have `dtype`, or what llama.cpp takes instead
     /// for short rows.
     #[must_use]
@@ -99,6 +106,26 @@ impl Tiny {
             vec![(name.to_owned(), dtype, shape.to_vec(), quantize(dtype, &values))]
         });
         let config = self.shape().config_json(form);
+        folder(&config, &tensors, n_shards)
+    }
+
+    /// The files of [`Tiny::safetensors_fp8`].
+    #[must_use]
+    pub fn write_fp8(&self, form: Form, scales: Fp8Scales, n_shards: usize) -> Written {
+        let scale_dtype = if scales == Fp8Scales::E8M0 { DType::F8_E8M0 } else { DType::F32 };
+        let tensors = self.checkpoint(|name, shape, values| {
+            let dtype = hf_dtype(DType::F8_E4M3, name);
+            if dtype != DType::F8_E4M3 {
+                return vec![(name.to_owned(), dtype, shape.to_vec(), quantize(dtype, &values))];
+            }
+            let (rows, cols) = (shape[0] as usize, shape[1] as usize);
+            let (codes, tile_scales) = quantize_fp8(&values, rows, cols, scales != Fp8Scales::F32);
+            let (scale_name, grid) = fp8_scales(name, shape);
+            let tile_scales = quantize(scale_dtype, &tile_scales);
+            vec![(name.to_owned(), dtype, shape.to_vec(), codes), (scale_name, scale_dtype, grid, tile_scales)]
+        });
+        let mut config = self.shape().config_json(form);
+        config["quantization_config"] = scales.config_json();
         folder(&config, &tensors, n_shards)
     }
 
