@@ -81,11 +81,11 @@ const PLAIN_STEPS: usize = 6;
 const DRAFT_STEPS: usize = 16;
 
 /// Time and tokens of steps of one kind.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Timed {
     seen: usize,
     tokens: usize,
-    ms: f64,
+    ms: Vec<f64>,
 }
 
 impl Timed {
@@ -93,12 +93,16 @@ impl Timed {
         self.seen += 1;
         if self.seen > WARM_UP {
             self.tokens += tokens;
-            self.ms += ms;
+            self.ms.push(ms);
         }
     }
 
+    /// By the median step: one that waited for something else does not count.
     fn ms_per_token(&self) -> Option<f64> {
-        (self.tokens > 0).then(|| self.ms / self.tokens as f64)
+        let mut sorted = self.ms.clone();
+        sorted.sort_by(f64::total_cmp);
+        let median = sorted.get(sorted.len() / 2)?;
+        Some(median * sorted.len() as f64 / self.tokens as f64)
     }
 }
 
@@ -115,8 +119,8 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub fn new(adaptive: bool) -> Self {
-        let none = Timed::default();
-        Pace { adaptive, plain: none, draft: none, stopped: false, submitted_plain: 0, last: None }
+        let (plain, draft) = (Timed::default(), Timed::default());
+        Pace { adaptive, plain, draft, stopped: false, submitted_plain: 0, last: None }
     }
 
     pub fn begin_answer(&mut self) {
