@@ -8,6 +8,7 @@ mod npy;
 mod open;
 mod print;
 mod text;
+mod trace;
 
 use args::Command;
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 
 use crate::args::Talk;
 use crate::text::printable;
+use crate::trace::TraceFile;
 use crate::{interrupt, open};
 use aloud::{ChatEvent, ChatOptions, Ending, Message, Model};
 use anyhow::Result;
@@ -30,8 +31,14 @@ pub struct Reply {
     pub ending: Ending,
 }
 
-/// Asks the model and shows what comes. The first Ctrl-C ends the answer.
-pub fn answer(model: &mut Model, messages: &[Message], options: &ChatOptions, show: Show) -> Result<Reply> {
+/// Asks the model and shows what comes; what goes on inside goes to `trace`. The first Ctrl-C ends the answer.
+pub fn answer(
+    model: &mut Model,
+    messages: &[Message],
+    options: &ChatOptions,
+    show: Show,
+    mut trace: Option<&mut TraceFile>,
+) -> Result<Reply> {
     let _answering = interrupt::Answering::begin();
     let mut printer = Printer::new(show);
     let (mut answer, mut failed) = (String::new(), None);
@@ -39,7 +46,10 @@ pub fn answer(model: &mut Model, messages: &[Message], options: &ChatOptions, sh
         if let ChatEvent::Answer(text) = &event {
             answer.push_str(text);
         }
-        failed = printer.event(event).err();
+        failed = match (event, &mut trace) {
+            (ChatEvent::Trace(line), Some(file)) => file.write(&line).err(),
+            (event, _) => printer.event(event).err(),
+        };
         if failed.is_some() || interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }));
     printer.bar.finish_and_clear();
@@ -74,7 +84,7 @@ impl Printer {
     }
 
     fn event(&mut self, event: ChatEvent) -> io::Result<()> {
-        if !matches!(event, ChatEvent::Prefill { .. }) {
+        if !matches!(event, ChatEvent::Prefill { .. } | ChatEvent::Trace(_)) {
             self.bar.finish_and_clear();
         }
         match event {
@@ -83,6 +93,7 @@ impl Printer {
                 self.bar.set_position(done as u64);
                 Ok(())
             }
+            ChatEvent::Trace(_) => Ok(()),
             ChatEvent::Reasoning(_) if self.show.hide_thinking => Ok(()),
             ChatEvent::Reasoning(text) if self.show.json => json_line(&json!({"type": "reasoning", "text": text})),
             ChatEvent::Answer(text) if self.show.json => json_line(&json!({"type": "answer", "text": text})),

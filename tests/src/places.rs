@@ -177,6 +177,7 @@ pub fn greedy(prompt: &[u32], max_tokens: u32) -> Request {
         stop_ids: Vec::new(),
         n_vocab: u32::MAX,
         thought: None,
+        trace: false,
     }
 }
 

@@ -1,12 +1,15 @@
 //! Prefill and decode.
 
+mod traced;
+
 use crate::drafting::{Draft, DraftStats, Pace};
 use crate::error::EngineError;
 use crate::pages::Pages;
 use crate::plans::{Drafting, PlanSet, Sizes, State, decoder, record_logits};
 use crate::sampling::{Sampling, Thought, sampler_state};
+use crate::trace::{Trace, Traced};
 use aloud_model::{Config, Weights};
-use aloud_ops::{Elem, Executor, SampleResult, Step, Tensor};
+use aloud_ops::{Elem, Executor, Recording, SampleResult, Step, Tensor};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
@@ -58,6 +61,11 @@ pub fn check_context(n_ctx: u32, config: &Config) -> Result<(), EngineError> {
 }
 
 impl EngineOptions {
+    /// Sizes of the chunks that have plans of their own.
+    fn chunks(&self) -> Vec<u32> {
+        self.chunks.iter().copied().filter(|&c| c > 1).collect()
+    }
+
     fn check(&self) -> Result<(), EngineError> {
         let wrong = |field, found, expected| Err(EngineError::Options { field, found, expected });
         if self.block_tokens == 0 || !self.block_tokens.is_multiple_of(32) {
@@ -88,10 +96,13 @@ pub struct Request {
     pub n_vocab: u32,
     /// The thought, for models that have one.
     pub thought: Option<Thought>,
+    /// Whether [`Event::Trace`] tells what goes on inside. Each step is then waited for and read out; the first such request
+    /// compiles plans of its own. The tokens are the same.
+    pub trace: bool,
 }
 
 /// What happens on the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// So many tokens of the prompt are computed, out of so many; the first count is what could be reused.
     Prefill {
@@ -102,6 +113,9 @@ pub enum Event {
     },
     /// A token was drawn.
     Token(u32),
+    /// What went on inside, if the request asked for it: first the step, then its layers with experts, row by row. The tokens
+    /// that a step drew follow it.
+    Trace(Trace),
 }
 
 /// Why generation ended.
@@ -136,7 +150,8 @@ pub struct Engine<E: Executor> {
     config: Config,
     weights: Weights,
     state: State,
-    plans: PlanSet<E>,
+    plans: PlanSet<E::Plan>,
+    traced: Option<PlanSet<Traced<E::Plan>>>,
     logits: Option<(E::Plan, Tensor)>,
     pages: Pages,
     options: EngineOptions,
@@ -151,8 +166,19 @@ struct UnderWay<T> {
     drafts: bool,
 }
 
+/// A chunk of a prompt, placed where its plan reads it.
+struct Chunk<'p> {
+    rows: &'p [u32],
+    /// Rows that its plan has at most.
+    size: usize,
+    /// Whether it ends the prompt.
+    last: bool,
+    /// Cached positions after it.
+    n_kv: u32,
+}
+
 impl<E: Executor> Engine<E> {
-    /// Creates the cache and compiles all plans: nothing compiles later.
+    /// Creates the cache and compiles all plans: nothing compiles later, but for the first request that is traced.
     ///
     /// # Errors
     /// If the context is impossible, or the executor cannot hold cache or activations.
@@ -164,17 +190,18 @@ impl<E: Executor> Engine<E> {
             draft.check(weights.next_token.is_some())?;
         }
         let n_blocks = n_ctx.div_ceil(options.block_tokens);
-        let chunks: Vec<u32> = options.chunks.iter().copied().filter(|&c| c > 1).collect();
+        let chunks = options.chunks();
         let max_chunk = chunks.iter().copied().max().expect("the options were checked");
         let (block_tokens, cache, draft) = (options.block_tokens, options.cache, options.draft);
         let sizes = Sizes { n_blocks, block_tokens, cache, max_chunk, draft };
         let mtp = weights.next_token.is_some();
         let state = State::create(&mut executor, &config, mtp, &sizes).map_err(EngineError::executor)?;
         let decoder = decoder(&config, &weights, &state, options.expand_from);
-        let plans = PlanSet::compile(&mut executor, &decoder, &state, &chunks)?;
+        let compile = |rec: Recording, _| executor.compile(&rec).map_err(EngineError::executor);
+        let plans = PlanSet::compile(&decoder, &state, &chunks, compile)?;
         let pages = Pages::new(n_blocks as usize, block_tokens as usize);
         let pace = Pace::new(draft.is_some_and(|d| d.adaptive));
-        Ok(Engine { executor, config, weights, state, plans, logits: None, pages, options, pace })
+        Ok(Engine { executor, config, weights, state, plans, traced: None, logits: None, pages, options, pace })
     }
 
     /// The executor.
@@ -193,7 +220,7 @@ impl<E: Executor> Engine<E> {
     }
 
     /// The compiled recordings.
-    pub fn plans(&self) -> &PlanSet<E> {
+    pub fn plans(&self) -> &PlanSet<E::Plan> {
         &self.plans
     }
 
@@ -238,6 +265,10 @@ impl<E: Executor> Engine<E> {
         let drafts = self.state.drafting.map(|_| DraftStats::default());
         let mut ending = Generation { finish: Finish::Cancelled, n_prompt, n_reused, n_generated: 0, drafts };
         let thinking = u32::from(request.thought.is_some_and(|t| t.open_at_start));
+        if request.trace {
+            self.generate_traced(&request.prompt, thinking, &mut ending, &mut on_event).await?;
+            return Ok(ending);
+        }
         let Some(first) = self.prefill(&request.prompt, n_reused, thinking, &mut on_event).await? else {
             return Ok(ending);
         };
@@ -284,6 +315,20 @@ impl<E: Executor> Engine<E> {
         step.pos + step.n_tokens
     }
 
+    /// Places the next chunk of a prompt, of which so much is cached as the sequence has.
+    fn write_chunk<'p>(&mut self, prompt: &'p [u32], thinking: u32) -> Chunk<'p> {
+        let rest = &prompt[self.pages.n_tokens()..];
+        let (size, last) = self.plans.chunk_for(rest.len());
+        let rows = &rest[..size.min(rest.len())];
+        let n_kv = self.write_rows(rows, thinking);
+        if let Some(Drafting::NextToken { next, .. }) = self.state.drafting {
+            // Behind the prompt's last token stands one that is not known yet; its place is written again when it is.
+            let behind: Vec<u32> = rest[1..].iter().copied().chain([0]).take(rows.len()).collect();
+            self.executor.write_state(next, 0, bytemuck::cast_slice(&behind));
+        }
+        Chunk { rows, size, last, n_kv }
+    }
+
     /// Computes the prompt from `done` on, chunk by chunk, and draws the first token. `None` if the listener broke.
     async fn prefill(
         &mut self,
@@ -300,15 +345,7 @@ impl<E: Executor> Engine<E> {
                 self.drain(under_way.into_iter().map(|(_, ticket)| ticket)).await?;
                 return Ok(None);
             }
-            let rest = &prompt[self.pages.n_tokens()..];
-            let (size, last) = self.plans.chunk_for(rest.len());
-            let rows = &rest[..size.min(rest.len())];
-            let n_kv = self.write_rows(rows, thinking);
-            if let Some(Drafting::NextToken { next, .. }) = self.state.drafting {
-                // Behind the prompt's last token stands one that is not known yet; its place is written again when it is.
-                let behind: Vec<u32> = rest[1..].iter().copied().chain([0]).take(rows.len()).collect();
-                self.executor.write_state(next, 0, bytemuck::cast_slice(&behind));
-            }
+            let Chunk { rows, size, last, n_kv } = self.write_chunk(prompt, thinking);
             let report = Some(if last { self.state.sampler.result } else { self.state.step });
             let plan = self.plans.chunk(size, last);
             let ticket = self.executor.submit(plan, n_kv, report).map_err(EngineError::executor)?;

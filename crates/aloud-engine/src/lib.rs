@@ -9,6 +9,7 @@ mod error;
 mod pages;
 mod plans;
 mod sampling;
+mod trace;
 
 pub use drafting::{Draft, DraftKind, DraftStats};
 pub use engine::{Engine, EngineOptions, Event, Finish, Generation, Request, check_context};
@@ -16,3 +17,4 @@ pub use error::EngineError;
 pub use pages::Pages;
 pub use plans::PlanSet;
 pub use sampling::{Sampling, Thought};
+pub use trace::{LayerTrace, Phase, StepTrace, Trace};

@@ -133,47 +133,47 @@ pub(crate) enum End {
     Verify,
 }
 
-/// The compiled recordings of a model.
-pub struct PlanSet<E: Executor> {
+/// The compiled recordings of a model; P is an executor's plan, or one that is looked into.
+pub struct PlanSet<P> {
     /// One token in, one token drawn.
-    pub decode: E::Plan,
+    pub decode: P,
     /// Chunks of a prompt by size, ascending: without and with drawing a token after the last row.
-    pub prefill: Vec<(u32, E::Plan, E::Plan)>,
+    pub prefill: Vec<(u32, P, P)>,
     /// One token and drafts in, one token and those drafts that were right out; and how many tokens go in at most.
-    pub verify: Option<(u32, E::Plan)>,
+    pub verify: Option<(u32, P)>,
     /// Multi-token prediction: the first draft of a step, and each further one.
-    pub predict: Option<[E::Plan; 2]>,
+    pub predict: Option<[P; 2]>,
 }
 
-impl<E: Executor> PlanSet<E> {
+impl<P> PlanSet<P> {
+    /// `compile` is told whether a recording is of the layer that predicts further ahead.
     pub(crate) fn compile(
-        executor: &mut E,
         decoder: &Decoder<'_>,
         state: &State,
         chunks: &[u32],
+        mut compile: impl FnMut(Recording, bool) -> Result<P, EngineError>,
     ) -> Result<Self, EngineError> {
-        let mut compile = |recording: &Recording| executor.compile(recording).map_err(EngineError::executor);
         // The largest first: plans share activation buffers.
         let mut prefill = Vec::new();
         for &chunk in chunks.iter().rev() {
-            let mut plan = |end| compile(&record(decoder, state, chunk, end));
+            let mut plan = |end| compile(record(decoder, state, chunk, end), false);
             prefill.insert(0, (chunk, plan(End::Nothing)?, plan(End::Draw)?));
         }
         let verify = match &state.drafting {
             Some(drafting) => {
                 let rows = 1 + drafting.n_drafts();
-                Some((rows, compile(&record(decoder, state, rows, End::Verify))?))
+                Some((rows, compile(record(decoder, state, rows, End::Verify), false)?))
             }
             None => None,
         };
         let predict = match &state.drafting {
             Some(Drafting::NextToken { .. }) => Some([
-                compile(&record_predict(decoder, state, true))?,
-                compile(&record_predict(decoder, state, false))?,
+                compile(record_predict(decoder, state, true), true)?,
+                compile(record_predict(decoder, state, false), true)?,
             ]),
             _ => None,
         };
-        let decode = compile(&record(decoder, state, 1, End::Draw))?;
+        let decode = compile(record(decoder, state, 1, End::Draw), false)?;
         Ok(PlanSet { decode, prefill, verify, predict })
     }
 
@@ -186,7 +186,7 @@ impl<E: Executor> PlanSet<E> {
     }
 
     /// The plan of a chunk; one single token is a decode step, and always the last.
-    pub(crate) fn chunk(&self, size: usize, last: bool) -> &E::Plan {
+    pub(crate) fn chunk(&self, size: usize, last: bool) -> &P {
         match self.prefill.iter().find(|(s, ..)| *s as usize == size) {
             Some((_, _, draws)) if last => draws,
             Some((_, plan, _)) => plan,

@@ -1,6 +1,6 @@
 //! A conversation as typed events.
 
-use aloud_engine::{Finish, Sampling};
+use aloud_engine::{Finish, Sampling, Trace};
 use aloud_text::{Detokenizer, RenderOptions, StopStrings, TextEvent, ThinkSplitter, Tokenizer};
 use serde::Serialize;
 use std::ops::ControlFlow;
@@ -19,10 +19,12 @@ pub struct ChatOptions {
     pub stop: Vec<String>,
     /// How the conversation is rendered.
     pub render: RenderOptions,
+    /// Whether [`ChatEvent::Trace`] tells what goes on inside, at the price of time. The answer is the same.
+    pub trace: bool,
 }
 
 /// What happens on the way to an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ChatEvent {
     /// So many tokens of the prompt are computed, out of so many.
     Prefill {
@@ -35,6 +37,8 @@ pub enum ChatEvent {
     Reasoning(String),
     /// A piece of the answer.
     Answer(String),
+    /// What went on inside, if the options ask for it; as JSON an object whose `type` is `step` or `layer`.
+    Trace(Trace),
 }
 
 /// Why an answer ended.
@@ -136,6 +140,7 @@ impl<'a, F: FnMut(ChatEvent) -> ControlFlow<()>> Listener<'a, F> {
         match event {
             aloud_engine::Event::Prefill { done, total } => self.emit(ChatEvent::Prefill { done, total }),
             aloud_engine::Event::Token(id) => self.token(id),
+            aloud_engine::Event::Trace(trace) => self.emit(ChatEvent::Trace(trace)),
         }
     }
 

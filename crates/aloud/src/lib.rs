@@ -32,7 +32,7 @@ mod files;
 mod header;
 mod model;
 
-pub use aloud_engine::{EngineError, Finish, Sampling};
+pub use aloud_engine::{EngineError, Finish, LayerTrace, Phase, Sampling, StepTrace, Trace};
 pub use aloud_format::{
     ByteSource, DType, FormatError, Gguf, MemorySource, MetaArray, MetaValue, Metadata, ShardIndex, TensorInfo,
     TensorSet,

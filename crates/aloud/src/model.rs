@@ -194,6 +194,7 @@ impl Model {
                 budget: options.think_budget,
                 open_at_start: opens_thought,
             }),
+            trace: options.trace,
         };
         let close = think.map(|(_, close)| close);
         let mut listener = Listener::new(tokenizer, opens_thought, close, options.stop.clone(), on_event);
@@ -231,6 +232,7 @@ impl Model {
             stop_ids: Vec::new(),
             n_vocab: u32::MAX,
             thought: None,
+            trace: false,
         };
         let started = Instant::now();
         let (mut first, mut last) = (None, started);

@@ -83,13 +83,27 @@ Examples:
   aloud ask -m model.gguf --json \"Hi\" | jq -r 'select(.type == \"answer\").text'
 
 With --json each line is {\"type\":\"reasoning\"|\"answer\",\"text\":...}, and the last one
-{\"type\":\"done\",\"finish_reason\":...,\"usage\":{...},\"timings\":{...}}.")]
+{\"type\":\"done\",\"finish_reason\":...,\"usage\":{...},\"timings\":{...}}.
+
+--trace writes a line when it is known, first each step:
+  {\"type\":\"step\", \"phase\":\"prompt\"|\"decode\"|\"draft\",
+   \"pos\": position of its first token, \"tokens\":[ids it computed],
+   \"drafts\":[ids drafted for it to verify], \"accepted\": how many were right,
+   \"drawn\":[ids it drew], \"n_cached\": tokens cached after it, \"cache_bytes\": their size}
+then, for each layer with experts and each of its tokens, in that order:
+  {\"type\":\"layer\", \"pos\":..., \"token\": id, \"layer\": from 0, \"experts\":[chosen, best first],
+   \"weights\":[of each], \"n_shared\": experts that every token has, \"logits\":[of the router]}
+Models without experts have steps only. The phase \"draft\" is of a layer that predicts ahead; it
+counts behind the last. A traced answer is the same, but takes longer.")]
 pub struct AskArgs {
     /// The question; stdin, if it is no terminal, is appended [default: stdin]
     pub question: Option<String>,
     /// Write one JSON object per line
     #[arg(long, env = "ALOUD_JSON", value_parser = BoolishValueParser::new())]
     pub json: bool,
+    /// Write what goes on inside to this file while it happens, one JSON object per line
+    #[arg(long, env = "ALOUD_TRACE", value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]

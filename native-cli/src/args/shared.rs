@@ -163,6 +163,7 @@ impl TalkArgs {
                 think: if self.thinking == Thinking::Template { ThinkMode::AsTemplate } else { ThinkMode::Auto },
                 ..RenderOptions::default()
             },
+            trace: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::args::{AskArgs, SamplingArgs, Talk, TalkArgs};
 use crate::failure::{Interrupted, Usage};
 use crate::print::{Show, answer};
+use crate::trace::TraceFile;
 use crate::{open, text};
 use aloud::{ChatOptions, FinishReason, Message, Model, Role};
 use anyhow::Result;
@@ -13,12 +14,14 @@ use std::io::IsTerminal;
 pub fn run(args: AskArgs, talk: Talk) -> Result<()> {
     open::path(args.model.model.as_ref())?;
     let question = question(args.question)?;
+    let mut trace = args.trace.as_deref().map(TraceFile::create).transpose()?;
     let mut model = open::model(&args.model, &args.model.load_options(), talk)?;
-    let options = chat_options(&model, &args.talk, &args.sampling, talk);
+    let drawn = chat_options(&model, &args.talk, &args.sampling, talk);
+    let options = ChatOptions { trace: trace.is_some(), ..drawn };
     let mut messages = system(&args.talk);
     messages.push(Message::new(Role::User, question));
     let show = Show { json: args.json, hide_thinking: args.talk.hide_thinking, talk };
-    let reply = answer(&mut model, &messages, &options, show)?;
+    let reply = answer(&mut model, &messages, &options, show, trace.as_mut())?;
     match reply.ending.finish_reason {
         FinishReason::Cancelled => Err(Interrupted.into()),
         _ => Ok(()),

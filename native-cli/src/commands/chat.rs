@@ -68,7 +68,7 @@ impl Conversation {
 
     fn turn(&mut self, model: &mut Model, line: String, options: &ChatOptions, show: Show) -> Result<()> {
         self.messages.push(Message::new(Role::User, line));
-        match answer(model, &self.messages, options, show) {
+        match answer(model, &self.messages, options, show, None) {
             // Nothing was said: as if it had not been asked.
             Ok(reply) if reply.answer.is_empty() && reply.ending.finish_reason == FinishReason::Cancelled => {
                 self.messages.pop();

@@ -24,6 +24,41 @@ fn ask_answers_with_one_json_object_per_line() {
     assert!(done["timings"]["decode_tokens_per_second"].as_f64().unwrap() > 0.0, "{done}");
 }
 
+/// A dense model: steps and nothing else, which add up to the answer.
+#[test]
+fn a_trace_tells_every_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.jsonl");
+    let ask = || {
+        let mut ask = aloud();
+        ask.args(["ask", "--json", "-n", "5", "--temp", "0", "-c", "256", "-m"])
+            .arg(smollm2())
+            .arg("Why is the sky blue?");
+        ask
+    };
+    let last = |out: &str| -> Value { serde_json::from_str(out.lines().last().unwrap()).unwrap() };
+    let (plain, out) = (good(&mut ask()), good(ask().arg("--trace").arg(&path)));
+    let pieces = |out: &str| out.lines().filter(|line| line.contains("answer")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(pieces(&out), pieces(&plain), "the answer is the same");
+    let steps: Vec<Value> =
+        std::fs::read_to_string(&path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(steps.iter().all(|step| step["type"] == "step"), "{steps:?}");
+    let drawn: usize = steps.iter().map(|step| step["drawn"].as_array().unwrap().len()).sum();
+    assert_eq!(last(&out)["usage"]["completion_tokens"], drawn);
+    let n_prompt = last(&out)["usage"]["prompt_tokens"].as_u64().unwrap();
+    let (prompt, decode): (Vec<&Value>, Vec<&Value>) = steps.iter().partition(|step| step["phase"] == "prompt");
+    assert_eq!((prompt.last().unwrap()["n_cached"].as_u64(), decode.len()), (Some(n_prompt), drawn - 1));
+    for (i, step) in decode.iter().enumerate() {
+        let n_cached = n_prompt + i as u64 + 1;
+        // 30 layers of keys and values of 3 heads of 64, in f16.
+        assert_eq!(step["cache_bytes"].as_u64(), Some(n_cached * 30 * 2 * 3 * 64 * 2), "{step}");
+        assert_eq!((step["pos"].as_u64(), step["tokens"].as_array().unwrap().len()), (Some(n_cached - 1), 1));
+        assert_eq!((step["drafts"].as_array().unwrap().len(), step["accepted"].as_u64()), (0, Some(0)));
+    }
+    let nowhere = run(ask().arg("--trace").arg(folder.path().join("no/such/file")));
+    assert_eq!(nowhere.code, 4, "{}", nowhere.err);
+}
+
 #[test]
 fn a_question_from_stdin_is_answered_on_stdout_alone() {
     let mut ask = aloud();

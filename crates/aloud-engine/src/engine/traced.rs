@@ -1,0 +1,213 @@
+//! A request that is looked into: the same steps, one at a time, through plans that leave behind what their routers did.
+
+use super::{Chunk, Engine, Event, Generation};
+use crate::error::EngineError;
+use crate::plans::{Drafting, PlanSet, decoder};
+use crate::trace::{Phase, StepTrace, Trace, Traced};
+use aloud_model::LayerCache;
+use aloud_ops::{Executor, SampleResult, Step, Tensor};
+use std::ops::ControlFlow;
+
+/// A plan of the set.
+#[derive(Clone, Copy)]
+enum Which {
+    Chunk {
+        size: usize,
+        last: bool,
+    },
+    Decode,
+    Verify,
+    /// The first draft of a step, or a further one.
+    Predict {
+        first: bool,
+    },
+}
+
+impl<P> PlanSet<P> {
+    fn get(&self, which: Which) -> &P {
+        match which {
+            Which::Chunk { size, last } => self.chunk(size, last),
+            Which::Decode => &self.decode,
+            Which::Verify => &self.verify.as_ref().expect("there is drafting").1,
+            Which::Predict { first } => &self.predict.as_ref().expect("a layer drafts")[usize::from(!first)],
+        }
+    }
+}
+
+impl<E: Executor> Engine<E> {
+    /// As `prefill` and `decode`, but waits for each step and tells what went on in it.
+    pub(super) async fn generate_traced(
+        &mut self,
+        prompt: &[u32],
+        thinking: u32,
+        ending: &mut Generation,
+        on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        self.compile_traced()?;
+        let Some(mut result) = self.trace_prompt(prompt, thinking, on_event).await? else { return Ok(()) };
+        while self.take(&result, ending, on_event) {
+            let Some(next) = self.trace_step(&result, on_event).await? else { break };
+            result = next;
+            if let Some(stats) = &mut ending.drafts {
+                stats.count(&result);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the plans that tell, if this is the first request that wants them.
+    fn compile_traced(&mut self) -> Result<(), EngineError> {
+        if self.traced.is_none() {
+            let decoder = decoder(&self.config, &self.weights, &self.state, self.options.expand_from);
+            let executor = &mut self.executor;
+            let compile = |rec, predicts| Traced::compile(executor, &decoder, rec, predicts);
+            self.traced = Some(PlanSet::compile(&decoder, &self.state, &self.options.chunks(), compile)?);
+        }
+        Ok(())
+    }
+
+    /// Computes the prompt and draws the first token. `None` if the listener broke.
+    async fn trace_prompt(
+        &mut self,
+        prompt: &[u32],
+        thinking: u32,
+        on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Option<SampleResult>, EngineError> {
+        let total = prompt.len();
+        self.reserve(total);
+        loop {
+            let done = self.pages.n_tokens();
+            if on_event(Event::Prefill { done, total }).is_break() {
+                return Ok(None);
+            }
+            let Chunk { rows, size, last, n_kv } = self.write_chunk(prompt, thinking);
+            let which = Which::Chunk { size, last };
+            let result = self.run(which, n_kv).await?;
+            self.pages.append(rows);
+            // Before the last chunk nothing is drawn.
+            let result = if last { result } else { SampleResult { n_cached: n_kv, ..SampleResult::default() } };
+            let step = self.step(Phase::Prompt, done as u32, rows.to_vec(), &result);
+            if self.tell(which, step, on_event).await?.is_break() {
+                return Ok(None);
+            }
+            if last {
+                let flow = self.trace_drafts(&result, on_event).await?;
+                return Ok(flow.is_continue().then_some(result));
+            }
+        }
+    }
+
+    /// Computes the step behind the one that drew `before`. `None` if the listener broke.
+    async fn trace_step(
+        &mut self,
+        before: &SampleResult,
+        on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Option<SampleResult>, EngineError> {
+        let (which, rows) = match &self.traced.as_ref().expect("was compiled").verify {
+            Some((rows, _)) => (Which::Verify, *rows),
+            None => (Which::Decode, 1),
+        };
+        let n_kv = (before.n_cached + rows).min(self.options.n_ctx);
+        self.reserve(n_kv as usize);
+        let result = self.run(which, n_kv).await?;
+        let tokens = before.drawn().last().into_iter().chain(&result.drafts[..result.n_drafts as usize]);
+        let step = self.step(Phase::Decode, before.n_cached, tokens.copied().collect(), &result);
+        if self.tell(which, step, on_event).await?.is_break() {
+            return Ok(None);
+        }
+        Ok(self.trace_drafts(&result, on_event).await?.is_continue().then_some(result))
+    }
+
+    /// Drafts behind a step, if a layer of the model does it.
+    async fn trace_drafts(
+        &mut self,
+        result: &SampleResult,
+        on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, EngineError> {
+        let Some(Drafting::NextToken { n_drafts, step, tokens, .. }) = self.state.drafting else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        if result.status != SampleResult::RUNNING {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let n_kv = (result.n_cached + n_drafts).min(self.options.n_ctx);
+        self.reserve(n_kv as usize);
+        let (mut pos, mut rows) = (result.n_cached - result.n_drawn, result.drawn().to_vec());
+        for i in 0..n_drafts {
+            let which = Which::Predict { first: i == 0 };
+            self.run(which, n_kv).await?;
+            let nothing_drawn = SampleResult { n_cached: result.n_cached, ..SampleResult::default() };
+            let told = self.step(Phase::Draft, pos, rows, &nothing_drawn);
+            if self.tell(which, told, on_event).await?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            // Near the end of an answer there is no room for further drafts.
+            let next: Step = bytemuck::pod_read_unaligned(&self.read(step).await?);
+            if next.n_tokens == 0 {
+                break;
+            }
+            (pos, rows) = (next.pos, vec![bytemuck::pod_read_unaligned(&self.read(tokens).await?[..4])]);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Runs a plan and waits for it.
+    async fn run(&mut self, which: Which, n_kv: u32) -> Result<SampleResult, EngineError> {
+        let plan = &self.traced.as_ref().expect("was compiled").get(which).plan;
+        let ticket =
+            self.executor.submit(plan, n_kv, Some(self.state.sampler.result)).map_err(EngineError::executor)?;
+        let mut result = SampleResult::default();
+        let out = bytemuck::bytes_of_mut(&mut result);
+        self.executor.read_ticket(ticket.expect("a result was asked for"), out).await.map_err(EngineError::executor)?;
+        Ok(result)
+    }
+
+    async fn read(&mut self, state: Tensor) -> Result<Vec<u8>, EngineError> {
+        self.executor.read_state(state).await.map_err(EngineError::executor)
+    }
+
+    fn step(&self, phase: Phase, pos: u32, tokens: Vec<u32>, result: &SampleResult) -> StepTrace {
+        StepTrace {
+            phase,
+            pos,
+            tokens,
+            drafts: result.drafts[..result.n_drafts as usize].to_vec(),
+            accepted: result.n_drawn.saturating_sub(1),
+            drawn: result.drawn().to_vec(),
+            n_cached: result.n_cached,
+            cache_bytes: u64::from(result.n_cached) * self.token_bytes(),
+        }
+    }
+
+    /// Bytes of the cache per token, over all layers that are in use.
+    fn token_bytes(&self) -> u64 {
+        let drafts = matches!(self.state.drafting, Some(Drafting::NextToken { .. }));
+        let n_layers = self.config.num_hidden_layers as usize + usize::from(drafts);
+        let row = |tensor: Tensor| tensor.elem.bytes(u64::from(tensor.cols()));
+        let layer = |cache: &LayerCache| match cache {
+            LayerCache::Grouped(cache) => row(cache.k) + row(cache.v),
+            LayerCache::Latent(cache) => row(cache.rows),
+        };
+        self.state.caches.iter().take(n_layers).map(layer).sum()
+    }
+
+    /// Tells of a step, then of its layers row by row.
+    async fn tell(
+        &mut self,
+        which: Which,
+        step: StepTrace,
+        on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, EngineError> {
+        if on_event(Event::Trace(Trace::Step(step.clone()))).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        for probe in &self.traced.as_ref().expect("was compiled").get(which).probes {
+            for layer in probe.read(&mut self.executor, &step).await.map_err(EngineError::executor)? {
+                if on_event(Event::Trace(Trace::Layer(layer))).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
