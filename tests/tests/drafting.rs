@@ -18,7 +18,7 @@ fn v3() -> Stored {
 /// right.
 fn predictable() -> Stored {
     let mut model = v3();
-    let mut files: Vec<Vec<u8>> = model.sources.iter().map(|source| all_bytes(source)).collect();
+    let mut files: Vec<Vec<u8>> = model.sources.iter().map(all_bytes).collect();
     for info in &model.tensors {
         let bytes = &mut files[info.file][info.offset as usize..][..info.n_bytes as usize];
         if info.name.contains("o_proj") || info.name.contains("down_proj") {
