@@ -5,7 +5,7 @@ use aloud_engine::{Draft, DraftKind, DraftStats, Engine, EngineOptions, Event, F
 use aloud_format::{ByteSource, DType, MemorySource};
 use aloud_model::{Decoder, LayerCache, load};
 use aloud_ops::{Elem, Executor, LatentCache, Recording, Step};
-use aloud_tests::places::{Place, fastest_gpu, greedy, oracle_and_gpu, worst_error};
+use aloud_tests::places::{AnyEngine, Place, fastest_gpu, greedy, oracle_and_gpu, worst_error};
 use aloud_tests::tiny::{Family, Form, MTP_NEXT, SHORT, Stored, Tiny, long, mtp_golden};
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -232,13 +232,22 @@ fn cancelling_amid_right_drafts_leaves_a_usable_engine() {
 #[test]
 fn adaptive_drafting_reports_its_times() {
     let Some(place) = fastest_gpu() else { return };
-    let model = predictable();
-    let plain = place.engine(&model, options(None)).generate(&greedy(&SHORT, 110)).0;
-    let adaptive = Some(Draft { kind: DraftKind::NextToken, n_drafts: 1, adaptive: true });
-    let mut engine = place.engine(&model, options(adaptive));
-    for _ in 0..2 {
+    for (name, model) in [("predictable", predictable()), ("other", v3())] {
+        let plain = place.engine(&model, options(None)).generate(&greedy(&SHORT, 110)).0;
+        for kind in [DraftKind::NextToken, DraftKind::Lookup] {
+            let adaptive = Some(Draft { kind, n_drafts: 2, adaptive: true });
+            let mut engine = place.engine(&model, options(adaptive));
+            for _ in 0..2 {
+                check_adaptive(&mut engine, &plain, &format!("{name}, {kind:?}"));
+            }
+        }
+    }
+}
+
+fn check_adaptive(engine: &mut AnyEngine, plain: &[u32], name: &str) {
+    {
         let (tokens, generation) = engine.generate(&greedy(&SHORT, 110));
-        assert_eq!(tokens, plain);
+        assert_eq!(tokens, plain, "{name}");
         let stats = generation.drafts.expect("counts");
         println!("{stats:?}");
         assert!(stats.plain_ms.is_some_and(|ms| ms > 0.0) && stats.draft_ms.is_some_and(|ms| ms > 0.0), "{stats:?}");

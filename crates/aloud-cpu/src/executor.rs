@@ -219,6 +219,7 @@ impl CpuExecutor {
             }
             Op::Sample(at) => return self.sample(scratch, command, step_at, step, at),
             Op::DraftLookup { n_drafts } => return self.draft_lookup(scratch, command, step, n_drafts),
+            Op::DraftDrop => return self.put(scratch, out, Step { n_tokens: step.n_tokens.min(1), ..step }),
             Op::DraftBegin => {
                 let (step, tokens) =
                     ops::draft_begin(&self.pod(scratch, command.inputs[0]), self.pod(scratch, command.inputs[1]));

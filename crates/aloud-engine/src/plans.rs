@@ -4,8 +4,8 @@ use crate::drafting::{Draft, DraftKind};
 use crate::error::EngineError;
 use aloud_model::{Config, Decoder, LayerCache, Weights};
 use aloud_ops::{
-    Elem, Executor, KvCache, LatentCache, Recording, SampleRow, SamplerBuffers, Tensor, draft_begin, draft_lookup,
-    draft_pick, last_row, penalize, sample,
+    Elem, Executor, KvCache, LatentCache, Recording, SampleRow, SamplerBuffers, Tensor, draft_begin, draft_drop,
+    draft_lookup, draft_pick, last_row, penalize, sample,
 };
 
 /// Everything that persists between steps.
@@ -198,6 +198,9 @@ impl<P> PlanSet<P> {
 /// A step of up to `max_tokens` rows.
 pub(crate) fn record(decoder: &Decoder<'_>, state: &State, max_tokens: u32, end: End) -> Recording {
     let mut rec = Recording::new(state.step, max_tokens);
+    if state.drafting.is_some() && max_tokens == 1 {
+        draft_drop(&mut rec);
+    }
     let mut x = decoder.forward(&mut rec, state.sampler.tokens);
     if let (Some(Drafting::NextToken { next, .. }), true) = (&state.drafting, max_tokens > 1 && end != End::Verify) {
         let hidden = decoder.hidden(&mut rec, x);

@@ -70,6 +70,8 @@ pub enum Op {
         /// Drafts at most.
         n_drafts: u32,
     },
+    /// See [`crate::draft_drop`].
+    DraftDrop,
     /// See [`crate::draft_begin`].
     DraftBegin,
     /// See [`crate::draft_pick`].

@@ -176,9 +176,12 @@ pub fn select<'a>(
         Op::ExpertsGateUp(count) => experts::gate_up(command, caps, count, weight(inputs[1]), weight(inputs[2])),
         Op::ExpertsDown(count) => experts::down(command, caps, count, weight(inputs[1])),
         Op::LastRow => flat(&shaders::LAST_ROW, &[("x", inputs[0]), ("y", out)], "D"),
-        Op::Penalize(_) | Op::Sample(_) | Op::DraftLookup { .. } | Op::DraftBegin | Op::DraftPick { .. } => {
-            one(sampling(command))
-        }
+        Op::Penalize(_)
+        | Op::Sample(_)
+        | Op::DraftLookup { .. }
+        | Op::DraftDrop
+        | Op::DraftBegin
+        | Op::DraftPick { .. } => one(sampling(command)),
     };
     for dispatch in &mut selected.dispatches {
         if dispatch.binds.iter().all(|&(name, _)| name != "step") {
@@ -209,6 +212,7 @@ fn sampling(command: &Command) -> Dispatch {
             let d = d.tensor("result", inputs[0]).tensor("sampler_state", inputs[1]);
             d.tensor("tokens", outputs[0]).tensor("history", outputs[1])
         }
+        Op::DraftDrop => Dispatch::new(&shaders::DRAFT_DROP, fixed(1, 1)),
         Op::DraftBegin => {
             let d = Dispatch::new(&shaders::DRAFT_BEGIN, fixed(1, 1)).tensor("result", inputs[0]);
             d.tensor("main_step", inputs[1]).tensor("tokens", outputs[0])

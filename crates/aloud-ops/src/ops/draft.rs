@@ -16,6 +16,11 @@ pub fn draft_lookup(rec: &mut Recording, buffers: &SamplerBuffers, history: Tens
     rec.push("draft_lookup", Op::DraftLookup { n_drafts }, &inputs, &[buffers.tokens, history, rec.step]);
 }
 
+/// Forgets the drafts behind the first row: what a recording of one row begins with where the one before may have drafted.
+pub fn draft_drop(rec: &mut Recording) {
+    rec.push("draft_drop", Op::DraftDrop, &[], &[rec.step]);
+}
+
 /// Places the step of a recording that predicts further ahead: its rows are the tokens that were just drawn, its position
 /// is that of the first row that drew them. `main_step` is where the sequence stands; `tokens: [T] u32` become the rows.
 /// No rows if the sequence has ended.

@@ -23,7 +23,7 @@ mod sample;
 mod swiglu;
 
 pub use attention::{Attention, KvCache, attention};
-pub use draft::{draft_begin, draft_lookup, draft_pick};
+pub use draft::{draft_begin, draft_drop, draft_lookup, draft_pick};
 pub use embed::embed;
 pub use experts_down::experts_down;
 pub use experts_gate_up::{ExpertCount, experts_gate_up};
