@@ -1,5 +1,6 @@
 //! What cross-crate tests share: adapters, deterministic numbers, and running a recording on two executors.
 
+pub mod deepseek;
 pub mod places;
 pub mod tiny;
 

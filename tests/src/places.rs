@@ -4,6 +4,7 @@ use crate::relative_error;
 use aloud_cpu::CpuExecutor;
 use aloud_engine::{Engine, EngineError, EngineOptions, Event, Generation, Request, Sampling};
 use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
+use aloud_ops::Executor;
 use std::ops::ControlFlow;
 
 use crate::tiny::Stored;
@@ -140,22 +141,11 @@ impl AnyEngine {
     /// # Panics
     /// If the engine refuses.
     pub fn logits(&mut self, ids: &[u32], positions: &[usize]) -> Vec<f32> {
-        let mut all = Vec::new();
-        let mut next = 0;
-        let keep = |position: usize, row: &[f32]| {
-            assert_eq!(position, next, "rows come in order");
-            next += 1;
-            if positions.contains(&position) {
-                all.extend_from_slice(row);
-            }
-        };
         match self {
-            AnyEngine::Cpu(engine) => pollster::block_on(engine.logits(ids, keep)),
-            AnyEngine::Gpu(engine) => pollster::block_on(engine.logits(ids, keep)),
+            AnyEngine::Cpu(engine) => pollster::block_on(logits_at(engine, ids, positions)),
+            AnyEngine::Gpu(engine) => pollster::block_on(logits_at(engine, ids, positions)),
         }
-        .expect("computes");
-        assert_eq!(next, ids.len(), "every position has its row");
-        all
+        .expect("computes")
     }
 
     /// [`Engine::clear_cache`].
@@ -165,6 +155,32 @@ impl AnyEngine {
             AnyEngine::Gpu(engine) => engine.clear_cache(),
         }
     }
+}
+
+/// The logits of the given positions, row after row.
+///
+/// # Errors
+/// If the engine refuses.
+///
+/// # Panics
+/// If a row is missing or out of order.
+pub async fn logits_at<E: Executor>(
+    engine: &mut Engine<E>,
+    ids: &[u32],
+    positions: &[usize],
+) -> Result<Vec<f32>, EngineError> {
+    let mut all = Vec::new();
+    let mut next = 0;
+    let keep = |position: usize, row: &[f32]| {
+        assert_eq!(position, next, "rows come in order");
+        next += 1;
+        if positions.contains(&position) {
+            all.extend_from_slice(row);
+        }
+    };
+    engine.logits(ids, keep).await?;
+    assert_eq!(next, ids.len(), "every position has its row");
+    Ok(all)
 }
 
 /// A greedy request.

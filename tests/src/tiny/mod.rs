@@ -234,9 +234,19 @@ pub fn mtp_golden() -> Vec<f32> {
 /// The token after [`SHORT`] that the tiny DeepSeek-V3 gives.
 pub const MTP_NEXT: u32 = 157;
 
+/// [`golden`] of the DeepSeek-V3, there also where no file can be opened.
+#[must_use]
+pub fn v3_golden() -> Vec<f32> {
+    parse_rows("deepseek_v3", include_bytes!("../../goldens/models/deepseek_v3.f32"), SHORT.len() + ROWS.len())
+}
+
 fn golden_rows(name: &str, n_rows: usize) -> Vec<f32> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/models").join(format!("{name}.f32"));
     let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    parse_rows(name, &bytes, n_rows)
+}
+
+fn parse_rows(name: &str, bytes: &[u8], n_rows: usize) -> Vec<f32> {
     let (words, rest) = bytes.as_chunks();
     assert!(rest.is_empty() && words.len() == n_rows * VOCAB, "{name}: {n_rows} rows of 256");
     words.iter().map(|b| f32::from_le_bytes(*b)).collect()

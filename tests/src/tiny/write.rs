@@ -204,9 +204,17 @@ impl Stored {
     ///
     /// # Panics
     /// If it does not load.
-    pub fn engine<E: Executor>(&self, mut executor: E, options: EngineOptions) -> Engine<E> {
+    pub fn engine<E: Executor>(&self, executor: E, options: EngineOptions) -> Engine<E> {
+        pollster::block_on(self.load(executor, options))
+    }
+
+    /// [`Stored::engine`] where nothing may wait.
+    ///
+    /// # Panics
+    /// If it does not load.
+    pub async fn load<E: Executor>(&self, mut executor: E, options: EngineOptions) -> Engine<E> {
         let loading = load(&mut executor, &self.config, &self.tensors, &self.sources, options.n_ctx, |_| {});
-        let weights = pollster::block_on(loading).expect("loads");
+        let weights = loading.await.expect("loads");
         Engine::new(executor, self.config.clone(), weights, options).expect("fits")
     }
 

@@ -1,12 +1,13 @@
-//! The kernels in a browser, against the oracle in the same browser.
+//! The kernels in a browser, against the oracle in the same browser, and a model against `transformers`.
 //!
 //! A module of its own, so that the one that users load never carries the oracle.
 
 mod cases;
 
 use aloud_cpu::CpuExecutor;
-use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions};
+use aloud_gpu::{Choice, Gpu, GpuError, GpuExecutor, GpuOptions};
 use aloud_ops::{Elem, Executor};
+use aloud_tests::deepseek::examine_v3;
 use aloud_tests::{Scenario, relative_error};
 use cases::{Case, Compare};
 use wasm_bindgen::prelude::*;
@@ -17,13 +18,13 @@ fn report_panics() {
     std::panic::set_hook(Box::new(|panic| web_sys::console::error_1(&panic.to_string().into())));
 }
 
-/// What came of a case.
+/// What came of a comparison.
 #[wasm_bindgen(getter_with_clone)]
-pub struct KernelCase {
-    /// Its kernels.
+pub struct Compared {
+    /// Kernels, or what a model did.
     #[wasm_bindgen(readonly)]
     pub name: String,
-    /// How far the device is off the oracle.
+    /// How far the device is off the oracle, or the model off `transformers`.
     #[wasm_bindgen(readonly)]
     pub error: f64,
     /// How far it may be.
@@ -36,7 +37,7 @@ pub struct KernelCase {
 /// # Errors
 /// If the device does not open, or refuses something.
 #[wasm_bindgen(js_name = runKernelCases)]
-pub async fn run_kernel_cases() -> Result<Vec<KernelCase>, JsError> {
+pub async fn run_kernel_cases() -> Result<Vec<Compared>, JsError> {
     let mut device = open().await?;
     let mut results = Vec::new();
     for case in cases::all() {
@@ -44,9 +45,19 @@ pub async fn run_kernel_cases() -> Result<Vec<KernelCase>, JsError> {
         let expected = run(&mut CpuExecutor::new(), &case).await?;
         let pairs = got.iter().zip(&expected);
         let error = pairs.map(|(got, expected)| case.compare.error(got, expected)).fold(0.0, f64::max);
-        results.push(KernelCase { name: case.name, error, tolerance: case.tolerance });
+        results.push(Compared { name: case.name, error, tolerance: case.tolerance });
     }
     Ok(results)
+}
+
+/// Loads a tiny DeepSeek-V3 and compares its logits and texts with those of `transformers`.
+///
+/// # Errors
+/// If the engine refuses something.
+#[wasm_bindgen(js_name = examineDeepseekV3)]
+pub async fn examine_deepseek_v3() -> Result<Vec<Compared>, JsError> {
+    let findings = examine_v3(async || open().await.expect("the device opens")).await?;
+    Ok(findings.into_iter().map(|f| Compared { name: f.name, error: f.error, tolerance: f.tolerance }).collect())
 }
 
 /// Asks the device for something that it has to refuse.
@@ -62,7 +73,7 @@ pub async fn write_past_the_end() -> Result<(), JsError> {
     Ok(())
 }
 
-async fn open() -> Result<GpuExecutor, JsError> {
+async fn open() -> Result<GpuExecutor, GpuError> {
     Ok(GpuExecutor::new(Gpu::open(&Choice::Best, GpuOptions::default()).await?))
 }
 
