@@ -2,6 +2,7 @@
 
 pub mod deepseek;
 pub mod places;
+pub mod scenarios;
 pub mod tiny;
 
 use aloud_cpu::CpuExecutor;

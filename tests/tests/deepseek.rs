@@ -5,7 +5,7 @@ use aloud_cpu::CpuExecutor;
 use aloud_engine::EngineOptions;
 use aloud_format::DType;
 use aloud_ops::Elem;
-use aloud_tests::deepseek::{F16_TOLERANCE, F32_TOLERANCE, Mla, examine_v3, options};
+use aloud_tests::deepseek::{F16_TOLERANCE, F32_TOLERANCE, Finding, Mla, examine_v3, options};
 use aloud_tests::places::{Place, fastest_gpu, gpus, greedy, oracle_and_gpu, worst_error};
 use aloud_tests::tiny::{Family, Form, Fp8Scales, ROWS, SHORT, Stored, Tiny, golden, long};
 
@@ -61,15 +61,16 @@ fn v2_is_as_in_transformers() {
 #[test]
 fn v3_answers_as_transformers_does() {
     for place in [Place::Cpu].into_iter().chain(gpus()) {
-        let findings = match place {
-            Place::Cpu => pollster::block_on(examine_v3(async || CpuExecutor::new())),
-            _ => pollster::block_on(examine_v3(async || place.gpu_executor())),
-        };
-        for finding in findings.expect("the engine agrees to everything") {
-            let line = format!("{} on {place}: off by {:.1e}", finding.name, finding.error);
+        let report = |finding: Finding| {
+            let line = format!("{} on {place}: off by {:.2e}", finding.name, finding.error);
             println!("{line}");
             assert!(finding.error <= finding.tolerance, "{line}");
-        }
+        };
+        let examined = match place {
+            Place::Cpu => pollster::block_on(examine_v3(CpuExecutor::new(), report)),
+            _ => pollster::block_on(examine_v3(place.gpu_executor(), report)),
+        };
+        examined.expect("the engine agrees to everything");
     }
 }
 

@@ -2,9 +2,10 @@
 
 use aloud_cpu::{CpuExecutor, ops};
 use aloud_gpu::GpuExecutor;
-use aloud_ops::{Executor, MAX_DRAFTS, Recording, SampleResult, SampleRow, SamplerBuffers, SamplerState, Step, Tensor};
+use aloud_ops::{Executor, MAX_DRAFTS, SampleResult, SamplerState, Step};
 use aloud_tests::places::fastest_gpu;
-use aloud_tests::{Numbers, Scenario, executors, floats, integers, run};
+use aloud_tests::scenarios::drafts::{Lookup, Predict, Verify};
+use aloud_tests::{Numbers, Scenario, executors, run};
 
 /// Compares states word by word with the oracle's on every adapter.
 fn check_exactly(name: &str, case: &impl Scenario, executors: &mut [(String, GpuExecutor)]) {
@@ -17,63 +18,11 @@ fn check_exactly(name: &str, case: &impl Scenario, executors: &mut [(String, Gpu
     }
 }
 
-/// Rows of logits, the first of a known token and the others of drafts.
-struct Verify {
-    v: u32,
-    tokens: Vec<u32>,
-    state: SamplerState,
-    step: Step,
-}
-
-impl Verify {
-    fn record<E: Executor>(&self, e: &mut E, at: Tensor, logits: &[f32]) -> (Recording, SamplerBuffers) {
-        let rows = self.tokens.len() as u32;
-        let logits = floats(e, &[rows, self.v], logits);
-        let buffers = SamplerBuffers::create(e, self.v, rows).expect("fits");
-        e.write_state(buffers.sampler, 0, bytemuck::bytes_of(&self.state));
-        e.write_state(buffers.tokens, 0, bytemuck::cast_slice(&self.tokens));
-        let mut rec = Recording::new(at, rows);
-        for row in 0..rows {
-            let at = SampleRow { row, drafts: true };
-            aloud_ops::penalize(&mut rec, logits, &buffers, at);
-            aloud_ops::sample(&mut rec, &buffers, at);
-        }
-        (rec, buffers)
-    }
-}
-
-impl Scenario for Verify {
-    fn step(&self) -> Step {
-        self.step
-    }
-
-    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
-        let mut numbers = Numbers::new(u64::from(self.v));
-        let n = self.tokens.len() * self.v as usize;
-        let logits: Vec<f32> = (0..n).map(|_| (numbers.unit() * 60.0).floor() as f32 / 8.0).collect();
-        let (rec, buffers) = Verify::record(self, e, at, &logits);
-        (rec, vec![at, buffers.result, buffers.counts, buffers.tokens])
-    }
-}
-
-/// What the model says after each row, whatever was drafted.
-fn greedy_of(v: u32, rows: usize) -> Vec<u32> {
-    let case = Verify { v, tokens: vec![0; rows], state: SamplerState::default(), step: Step::default() };
-    (0..rows)
-        .map(|row| {
-            let mut numbers = Numbers::new(u64::from(case.v));
-            let all: Vec<f32> = (0..rows * v as usize).map(|_| (numbers.unit() * 60.0).floor() as f32 / 8.0).collect();
-            let row = &all[row * v as usize..][..v as usize];
-            ops::draw(row, &case.state, 0.0)
-        })
-        .collect()
-}
-
 #[test]
 fn drafts_are_verified_as_by_the_oracle() {
     let mut executors = executors();
     let v = 257;
-    let right = greedy_of(v, 5);
+    let right = Verify::right(v, 5);
     let drafted = |n_right: usize| -> Vec<u32> {
         let token = |i: usize| if i <= n_right { right[i - 1] } else { (right[i - 1] + 1) % v };
         [7].into_iter().chain((1..5).map(token)).collect()
@@ -105,35 +54,6 @@ fn drafts_are_verified_as_by_the_oracle() {
     assert_eq!((result.drawn(), result.n_drafts, result.n_cached), (&right[..4], 4, 44));
 }
 
-struct Lookup {
-    history: Vec<u32>,
-    n_drawn: u32,
-    n_drafts: u32,
-    left: u32,
-}
-
-impl Scenario for Lookup {
-    fn step(&self) -> Step {
-        Step { pos: self.history.len() as u32 - 1, n_tokens: 1, n_generated: 5, thinking: 0 }
-    }
-
-    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
-        let n = self.history.len();
-        let known = n - self.n_drawn as usize;
-        let buffers = SamplerBuffers::create(e, 8, 5).expect("fits");
-        let state = SamplerState { max_tokens: 5 + self.left, ..SamplerState::default() };
-        e.write_state(buffers.sampler, 0, bytemuck::bytes_of(&state));
-        let mut result = SampleResult { n_drawn: self.n_drawn, n_cached: n as u32 - 1, ..SampleResult::default() };
-        result.tokens[..self.n_drawn as usize].copy_from_slice(&self.history[known..]);
-        e.write_state(buffers.result, 0, bytemuck::bytes_of(&result));
-        e.write_state(buffers.tokens, 0, bytemuck::cast_slice(&self.history[n - 1..]));
-        let history = integers(e, &[n as u32 + 40], &self.history[..known]);
-        let mut rec = Recording::new(at, 5);
-        aloud_ops::draft_lookup(&mut rec, &buffers, history, self.n_drafts);
-        (rec, vec![at, buffers.tokens, history])
-    }
-}
-
 #[test]
 fn what_followed_before_is_drafted() {
     let mut executors = executors();
@@ -154,38 +74,6 @@ fn what_followed_before_is_drafted() {
     assert_eq!(draft(&[1, 2, 3, 0, 1, 2, 4, 7, 1, 2]), [4, 7, 1], "the latest of equals");
     assert_eq!(draft(&[7, 1, 2, 3, 0, 1, 2, 4, 7, 1, 2]), [3, 0, 1], "the longest");
     assert_eq!(draft(&[1, 2, 3, 4, 2]), [0u32; 0], "one token is no occurrence");
-}
-
-struct Predict {
-    main: Step,
-    own: Step,
-    result: SampleResult,
-    max_tokens: u32,
-    begin: bool,
-}
-
-impl Scenario for Predict {
-    fn step(&self) -> Step {
-        self.own
-    }
-
-    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
-        let buffers = SamplerBuffers::create(e, 64, 5).expect("fits");
-        let state = SamplerState { max_tokens: self.max_tokens, ..SamplerState::default() };
-        e.write_state(buffers.sampler, 0, bytemuck::bytes_of(&state));
-        e.write_state(buffers.result, 0, bytemuck::bytes_of(&self.result));
-        let best: Vec<u32> = (0..64u32).flat_map(|i| [((i * 37 % 64) as f32 - 40.0).to_bits(), 100 + i]).collect();
-        e.write_state(buffers.best, 0, bytemuck::cast_slice(&best));
-        let main = integers(e, &[4], bytemuck::cast_slice(bytemuck::bytes_of(&self.main)));
-        let tokens = integers(e, &[5], &[9, 9, 9, 9, 9]);
-        let mut rec = Recording::new(at, 5);
-        if self.begin {
-            aloud_ops::draft_begin(&mut rec, &buffers, main, tokens);
-        } else {
-            aloud_ops::draft_pick(&mut rec, &buffers, main, tokens, 3);
-        }
-        (rec, vec![at, main, tokens, buffers.tokens])
-    }
 }
 
 #[test]
@@ -221,7 +109,7 @@ fn draws<E: Executor>(executor: &mut E, n: u32, temperature: f32) -> Vec<SampleR
     let tokens = vec![0, DRAFTS[0], DRAFTS[1]];
     let case = Verify { v: V as u32, tokens, state, step };
     let at = executor.create_state("step", aloud_ops::Elem::U32, &[4]).expect("fits");
-    let (rec, buffers) = case.record(executor, at, LOGITS.as_flattened());
+    let (rec, buffers) = case.record_with(executor, at, LOGITS.as_flattened());
     let plan = executor.compile(&rec).expect("compiles");
     (0..n)
         .map(|seed| {

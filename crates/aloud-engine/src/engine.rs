@@ -209,6 +209,11 @@ impl<E: Executor> Engine<E> {
         &self.executor
     }
 
+    /// The executor, with all that was created on it; another engine on it can take clones of the same weights.
+    pub fn into_executor(self) -> E {
+        self.executor
+    }
+
     /// The model's numbers.
     pub fn config(&self) -> &Config {
         &self.config

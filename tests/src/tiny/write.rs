@@ -6,7 +6,7 @@ use aloud_format::{
     DType, Gguf, GgufWriter, MemorySource, MetaValue, Safetensors, TensorSet, quantize, quantize_fp8, write_safetensors,
 };
 use aloud_make_model::{Fp8Scales, Part, Quant, fp8_scales, hf_dtype};
-use aloud_model::{Config, Container, load};
+use aloud_model::{Config, Container, Weights, load};
 use aloud_ops::Executor;
 use serde_json::json;
 
@@ -204,18 +204,17 @@ impl Stored {
     ///
     /// # Panics
     /// If it does not load.
-    pub fn engine<E: Executor>(&self, executor: E, options: EngineOptions) -> Engine<E> {
-        pollster::block_on(self.load(executor, options))
+    pub fn engine<E: Executor>(&self, mut executor: E, options: EngineOptions) -> Engine<E> {
+        let weights = pollster::block_on(self.load(&mut executor, options.n_ctx));
+        Engine::new(executor, self.config.clone(), weights, options).expect("fits")
     }
 
-    /// [`Stored::engine`] where nothing may wait.
+    /// Its weights, for contexts of up to `n_ctx` tokens.
     ///
     /// # Panics
-    /// If it does not load.
-    pub async fn load<E: Executor>(&self, mut executor: E, options: EngineOptions) -> Engine<E> {
-        let loading = load(&mut executor, &self.config, &self.tensors, &self.sources, options.n_ctx, |_| {});
-        let weights = loading.await.expect("loads");
-        Engine::new(executor, self.config.clone(), weights, options).expect("fits")
+    /// If they do not load.
+    pub async fn load<E: Executor>(&self, executor: &mut E, n_ctx: u32) -> Weights {
+        load(executor, &self.config, &self.tensors, &self.sources, n_ctx, |_| {}).await.expect("loads")
     }
 
     /// Bytes of the tensors.

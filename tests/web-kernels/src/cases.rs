@@ -1,9 +1,14 @@
 //! One small recording for each kind of kernel.
 
+mod deepseek;
+
 use aloud_ops::{
     Attention, DType, Elem, Executor, GroupScore, KvCache, Recording, Rope, RopePairing, Route, SampleRow,
     SamplerBuffers, SamplerState, Scoring, Step, Tensor,
 };
+use aloud_tests::scenarios::drafts::{Lookup, Predict, Verify};
+use aloud_tests::scenarios::mla::{Absorbed, Project};
+use aloud_tests::scenarios::mla_expanded::Expanded;
 use aloud_tests::{Numbers, Scenario, expose, expose_all, floats, integers, weight};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
@@ -58,6 +63,12 @@ enum Kind {
     /// Rows there may be.
     Experts(u32),
     Sampler(SamplerState),
+    MlaProject(Project),
+    MlaAbsorbed(Absorbed),
+    MlaExpanded(Expanded),
+    Lookup(Lookup),
+    Predict(Predict),
+    Verify(Verify),
 }
 
 /// One for each kind.
@@ -65,8 +76,9 @@ pub fn all() -> Vec<Case> {
     let floats = |name: String, tolerance, kind| Case { name, tolerance, compare: Compare::Floats, kind };
     let exact = |name: &str, kind| Case { name: name.to_owned(), tolerance: 0.0, compare: Compare::Bytes, kind };
     let matvec = |dtype| floats(format!("matvec {dtype}"), SUMS, Kind::Matmul { dtype, t_max: 1, t: 1, bias: false });
-    let mut cases: Vec<Case> = [DType::F16, DType::Q4_1, DType::Q8_0, DType::Q4_K, DType::Q6_K].map(matvec).into();
-    let matmul = Kind::Matmul { dtype: DType::Q4_1, t_max: 5, t: 4, bias: true };
+    let mut cases: Vec<Case> =
+        [DType::F16, DType::Q4_1, DType::Q8_0, DType::Q4_K, DType::Q6_K, DType::F8_B32].map(matvec).into();
+    let matmul = |dtype| Kind::Matmul { dtype, t_max: 5, t: 4, bias: true };
     let greedy = SamplerState { n_vocab: 998, ..SamplerState::default() };
     let drawn = SamplerState {
         temperature: 0.6,
@@ -79,7 +91,8 @@ pub fn all() -> Vec<Case> {
     };
     cases.extend([
         floats("embed Q4_1".to_owned(), ROUNDING, Kind::Embed(DType::Q4_1)),
-        floats("matmul Q4_1, add_bias".to_owned(), SUMS, matmul),
+        floats("matmul Q4_1, add_bias".to_owned(), SUMS, matmul(DType::Q4_1)),
+        floats("matmul F8_B32, add_bias".to_owned(), SUMS, matmul(DType::F8_B32)),
         floats("rms_norm".to_owned(), SUMS, Kind::RmsNorm),
         floats("rope".to_owned(), SUMS, Kind::Rope),
         floats(
@@ -104,6 +117,7 @@ pub fn all() -> Vec<Case> {
         exact("penalize, sample: the most likely token", Kind::Sampler(greedy)),
         exact("penalize, sample: a draw with penalties, top-k and top-p", Kind::Sampler(drawn)),
     ]);
+    cases.extend(deepseek::cases());
     cases
 }
 
@@ -140,6 +154,12 @@ impl Scenario for Case {
             Kind::Matmul { t, .. } => step(0, t),
             Kind::Attention { pos, t, .. } => step(pos, t),
             Kind::Sampler(_) => Step { n_generated: 16, ..step(17, 1) },
+            Kind::MlaProject(ref case) => case.step(),
+            Kind::MlaAbsorbed(ref case) => case.step(),
+            Kind::MlaExpanded(ref case) => case.step(),
+            Kind::Lookup(ref case) => case.step(),
+            Kind::Predict(ref case) => case.step(),
+            Kind::Verify(ref case) => case.step(),
             _ => step(5, 3),
         }
     }
@@ -160,7 +180,7 @@ impl Scenario for Case {
                 let (n, k) = (67, 512);
                 let x = rows(e, &[t_max, k]);
                 let bias = bias.then(|| rows(e, &[n]));
-                let w = weight(e, dtype, n, k, &Numbers::new(31).blocks(dtype, (n * k) as usize));
+                let w = weight(e, dtype, n, k, &Numbers::new(31).matrix(dtype, n, k));
                 aloud_ops::matmul(&mut rec, "matmul", x, w, bias);
             }
             Kind::RmsNorm => {
@@ -196,6 +216,12 @@ impl Scenario for Case {
             Kind::Route(params) => return route(e, at, params),
             Kind::Experts(t_max) => return experts(e, at, t_max),
             Kind::Sampler(state) => return sample(e, at, &state),
+            Kind::MlaProject(ref case) => return case.record(e, at),
+            Kind::MlaAbsorbed(ref case) => return case.record(e, at),
+            Kind::MlaExpanded(ref case) => return case.record(e, at),
+            Kind::Lookup(ref case) => return case.record(e, at),
+            Kind::Predict(ref case) => return case.record(e, at),
+            Kind::Verify(ref case) => return case.record(e, at),
         }
         let y = expose(e, &mut rec);
         (rec, vec![y])

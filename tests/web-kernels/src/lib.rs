@@ -7,7 +7,7 @@ mod cases;
 use aloud_cpu::CpuExecutor;
 use aloud_gpu::{Choice, Gpu, GpuError, GpuExecutor, GpuOptions};
 use aloud_ops::{Elem, Executor};
-use aloud_tests::deepseek::examine_v3;
+use aloud_tests::deepseek::{Finding, examine_v3};
 use aloud_tests::{Scenario, relative_error};
 use cases::{Case, Compare};
 use wasm_bindgen::prelude::*;
@@ -56,8 +56,12 @@ pub async fn run_kernel_cases() -> Result<Vec<Compared>, JsError> {
 /// If the engine refuses something.
 #[wasm_bindgen(js_name = examineDeepseekV3)]
 pub async fn examine_deepseek_v3() -> Result<Vec<Compared>, JsError> {
-    let findings = examine_v3(async || open().await.expect("the device opens")).await?;
-    Ok(findings.into_iter().map(|f| Compared { name: f.name, error: f.error, tolerance: f.tolerance }).collect())
+    let mut results = Vec::new();
+    let keep = |f: Finding| {
+        results.push(Compared { name: f.name, error: f.error, tolerance: f.tolerance });
+    };
+    examine_v3(open().await?, keep).await?;
+    Ok(results)
 }
 
 /// Asks the device for something that it has to refuse.

@@ -1,0 +1,5 @@
+//! Recordings that run natively and in a browser.
+
+pub mod drafts;
+pub mod mla;
+pub mod mla_expanded;
