@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { openAloud } from "./browser.mjs";
 
-it("a tiny DeepSeek-V3 computes what transformers computes", { timeout: 300_000 }, async (t) => {
+it("a tiny DeepSeek-V3 computes what transformers computes", { timeout: 600_000 }, async (t) => {
   const browser = await openAloud();
   try {
     const findings = await browser.run(async () => {

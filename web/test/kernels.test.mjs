@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { openAloud } from "./browser.mjs";
 
-describe("kernels", { timeout: 300_000 }, () => {
+describe("kernels", { timeout: 600_000 }, () => {
   let browser;
   before(async () => {
     browser = await openAloud();
