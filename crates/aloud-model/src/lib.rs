@@ -6,6 +6,7 @@
 mod arch;
 mod config;
 mod error;
+mod estimate;
 mod forward;
 mod load;
 mod memory;
@@ -16,8 +17,10 @@ mod tensors;
 pub use arch::Architecture;
 pub use config::{Config, Experts, Latent, RopeScaling};
 pub use error::ModelError;
+pub use estimate::{Estimate, GPU_RESERVE_BYTES, Mix};
 pub use forward::{Decoder, LayerCache};
 pub use load::{AttentionWeights, Dense, FeedForward, Layer, NextToken, Progress, Weights, load};
 pub use memory::MemoryNeed;
 pub use names::Container;
 pub use rope::rope_table;
+pub use tensors::mtp_layer;

@@ -10,7 +10,7 @@ pub enum Container {
 }
 
 /// A tensor of the model by its part, `(gguf, hugging_face)` without layer prefix and suffix.
-type Name = (&'static str, &'static str);
+pub type Name = (&'static str, &'static str);
 
 pub const EMBED: Name = ("token_embd", "model.embed_tokens");
 pub const NORM: Name = ("output_norm", "model.norm");

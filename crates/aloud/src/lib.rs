@@ -32,7 +32,7 @@ mod files;
 mod header;
 mod model;
 
-pub use aloud_engine::{EngineError, Finish, LayerTrace, Phase, Sampling, StepTrace, Trace};
+pub use aloud_engine::{EngineError, Finish, LayerTrace, Phase, Sampling, StepTrace, Trace, check_context};
 pub use aloud_format::{
     ByteSource, DType, FormatError, Gguf, MemorySource, MetaArray, MetaValue, Metadata, ShardIndex, TensorInfo,
     TensorSet,
@@ -41,7 +41,9 @@ pub use aloud_gpu::{
     AdapterSummary, Choice, Counters, DeviceCaps, Gpu, GpuError, GpuExecutor, GpuOptions, GpuPlan, PlanFigures,
     adapters,
 };
-pub use aloud_model::{Config, Container, MemoryNeed, ModelError, Progress, RopeScaling};
+pub use aloud_model::{
+    Config, Container, Estimate, GPU_RESERVE_BYTES, MemoryNeed, Mix, ModelError, Progress, RopeScaling,
+};
 pub use aloud_ops as ops;
 pub use aloud_ops::Elem;
 pub use aloud_text::{

@@ -140,15 +140,24 @@ pub struct ChatArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Only the header is read: the file may still be downloading, or cut after it.
+Of a config.json alone, or with --quant, parameters, bytes, FLOPs and GPUs are worked out.
+FORMAT is FP8, F32, BF16, F16, Q8_0, Q6_K, Q5_K_M, Q5_1, Q5_0, Q4_K_M, Q4_1 or Q4_0.
 
 Examples:
   aloud inspect model.gguf
   aloud inspect --tensors model.gguf
-  aloud inspect --json model.gguf | jq .memory")]
+  aloud inspect --json model.gguf | jq .memory
+  aloud inspect --quant Q4_K_M -c 32768 config.json")]
 pub struct InspectArgs {
-    /// Model: a GGUF file (any part of a split one), or a folder with config.json and safetensors
+    /// Model: a GGUF file (any part of a split one), a folder with config.json and safetensors, or a config.json alone
     #[arg(env = "ALOUD_MODEL", value_name = "FILE|DIR")]
     pub model: Option<PathBuf>,
+    /// What the model would need in this format [default: Q4_K_M, if there are no weights]
+    #[arg(long, env = "ALOUD_QUANT", value_name = "FORMAT")]
+    pub quant: Option<String>,
+    /// Context in tokens [default: several up to what the model was made for]
+    #[arg(short, long, env = "ALOUD_CTX_SIZE", value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..))]
+    pub ctx_size: Option<u32>,
     /// List every tensor, not the first of each kind
     #[arg(long, env = "ALOUD_TENSORS", value_parser = BoolishValueParser::new())]
     pub tensors: bool,

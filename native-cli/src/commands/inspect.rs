@@ -1,13 +1,14 @@
 //! `aloud inspect`: what a model file holds, and what it needs.
 
 use crate::args::InspectArgs;
+use crate::commands::estimate;
 use crate::failure::Usage;
 use crate::text::{bytes, count, printable};
 use crate::{failure, open};
 use aloud::{
     ByteSource, Config, FileSource, Header, MemoryNeed, MetaArray, MetaValue, ModelFiles, TensorInfo, TensorSet,
 };
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use pollster::block_on;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -23,11 +24,20 @@ const FIRST_CTX: u32 = 2048;
 pub fn run(args: &InspectArgs) -> Result<()> {
     let missing = || Usage("no model: give a GGUF file or a model folder, or set ALOUD_MODEL=FILE".into());
     let path = args.model.as_ref().ok_or_else(missing)?;
+    if let Some(file) = estimate::config_alone(path) {
+        let json = std::fs::read(&file).with_context(|| format!("`{}`", file.display()))?;
+        let config = Config::from_json(&json).map_err(aloud::Error::from)?;
+        return estimate::run(&file.display().to_string(), &config, &contexts(&config, args)?, args);
+    }
     let report = match ModelFiles::open(path)? {
         ModelFiles::Gguf(parts) => of_gguf(path.display().to_string(), &parts)?,
         folder => of_folder(path.display().to_string(), &folder)?,
     };
-    let needs = needs(&report, args);
+    if args.quant.is_some() {
+        let config = report.config.as_ref().map_err(|problem| anyhow!("{problem}"))?;
+        return estimate::run(&report.path, config, &contexts(config, args)?, args);
+    }
+    let needs = needs(&report, args)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
         writeln!(out, "{:#}", as_json(&report, &needs))?;
@@ -90,14 +100,25 @@ fn report(
 }
 
 /// Memory needs by context; or why there are none.
-fn needs(report: &Report, args: &InspectArgs) -> Result<Vec<(u32, MemoryNeed)>, String> {
-    let config = report.config.as_ref().map_err(Clone::clone)?;
-    let most = config.max_position_embeddings;
-    let mut sizes: Vec<u32> =
-        std::iter::successors(Some(FIRST_CTX), |n| n.checked_mul(2)).take_while(|&n| n < most).collect();
-    sizes.push(most);
+fn needs(report: &Report, args: &InspectArgs) -> Result<Needs> {
+    let config = match &report.config {
+        Ok(config) => config,
+        Err(problem) => return Ok(Err(problem.clone())),
+    };
     let need = |n| MemoryNeed::of(config, &report.tensors, n, args.cache_type.elem()).map(|need| (n, need));
-    sizes.into_iter().map(need).collect::<Result<_, _>>().map_err(|e| e.to_string())
+    let all: Result<_, _> = contexts(config, args)?.into_iter().map(need).collect();
+    Ok(all.map_err(|e| e.to_string()))
+}
+
+/// The context that was asked for, or several up to what the model was made for.
+fn contexts(config: &Config, args: &InspectArgs) -> Result<Vec<u32>> {
+    if let Some(n_ctx) = args.ctx_size {
+        aloud::check_context(n_ctx, config).map_err(aloud::Error::from)?;
+        return Ok(vec![n_ctx]);
+    }
+    let most = config.max_position_embeddings;
+    let sizes = std::iter::successors(Some(FIRST_CTX), |n| n.checked_mul(2)).take_while(|&n| n < most);
+    Ok(sizes.chain([most]).collect())
 }
 
 fn short_meta(value: &MetaValue) -> Value {

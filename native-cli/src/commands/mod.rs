@@ -5,6 +5,7 @@ pub mod bench;
 pub mod chat;
 pub mod completions;
 pub mod devices;
+pub mod estimate;
 pub mod inspect;
 pub mod logits;
 pub mod perplexity;

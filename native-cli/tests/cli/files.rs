@@ -150,3 +150,61 @@ fn an_empty_question_is_a_usage_error() {
     assert_eq!(run.code, 2);
     assert!(run.err.contains("question is empty"), "{}", run.err);
 }
+
+/// DeepSeek-R1's config.json, as far as it matters.
+fn r1_config() -> Value {
+    json!({
+        "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3",
+        "hidden_size": 7168, "num_hidden_layers": 61, "num_attention_heads": 128,
+        "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+        "intermediate_size": 18432, "first_k_dense_replace": 3, "moe_intermediate_size": 2048,
+        "n_routed_experts": 256, "num_experts_per_tok": 8, "n_shared_experts": 1, "n_group": 8, "topk_group": 4,
+        "scoring_func": "sigmoid", "topk_method": "noaux_tc", "norm_topk_prob": true, "routed_scaling_factor": 2.5,
+        "vocab_size": 129_280, "rms_norm_eps": 1e-6, "max_position_embeddings": 163_840, "rope_theta": 10_000,
+        "rope_scaling": {
+            "type": "yarn", "factor": 40, "original_max_position_embeddings": 4096,
+            "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0,
+        },
+        "num_nextn_predict_layers": 1,
+        "quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128]},
+    })
+}
+
+#[test]
+fn inspect_of_a_config_alone_says_what_the_model_would_need() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.json");
+    std::fs::write(&config, r1_config().to_string()).unwrap();
+    for path in [folder.path(), &config] {
+        let mut inspect = aloud();
+        inspect.args(["inspect", "--json", "--quant", "q4_k_m", "-c", "32768"]).arg(path);
+        let report: Value = serde_json::from_str(&good(&mut inspect)).unwrap();
+        assert_eq!(report["parameters"], 671_026_419_200_u64);
+        assert_eq!((&report["quant"], &report["cache_bytes_per_token"]), (&json!("Q4_K_M"), &json!(70_272)));
+        assert_eq!(report["weight_bytes"].as_u64().unwrap() >> 30, 376);
+        let [row] = report["contexts"].as_array().unwrap().as_slice() else { panic!("{report}") };
+        assert_eq!(row["cache_bytes"], 70_272_u64 * 32_768);
+        let gpus: Vec<_> = row["gpus"].as_array().unwrap().iter().map(|g| (&g["gpu_gb"], &g["count"])).collect();
+        assert_eq!(gpus, [(&json!(24), &json!(20)), (&json!(80), &json!(6)), (&json!(192), &json!(3))]);
+    }
+    let out = good(aloud().args(["inspect", "--quant", "FP8"]).arg(&config));
+    for part in ["671 G parameters, 36.6 G", "673 GB", "73.3 GFLOP", "17.0 MFLOP", "163840", "multi-token"] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    let unknown = run(aloud().args(["inspect", "--quant", "Q9"]).arg(&config));
+    assert!(unknown.code == 2 && unknown.err.contains("Q4_K_M"), "{}", unknown.err);
+    let too_long = run(aloud().args(["inspect", "-c", "200000"]).arg(&config));
+    assert!(too_long.code == 3 && too_long.err.contains("163840"), "{}", too_long.err);
+}
+
+#[test]
+fn inspect_works_out_another_format_of_a_file() {
+    let mut inspect = aloud();
+    inspect.args(["inspect", "--json", "--quant", "Q8_0", "-c", "4096"]).arg(r1_header());
+    let report: Value = serde_json::from_str(&good(&mut inspect)).unwrap();
+    assert_eq!(
+        (&report["architecture"], &report["parameters"]),
+        (&json!("Qwen2ForCausalLM"), &json!(7_615_616_512_u64))
+    );
+    assert_eq!(report["cache_bytes_per_token"], 57_344);
+}
