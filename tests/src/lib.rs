@@ -2,6 +2,7 @@
 
 pub mod deepseek;
 pub mod places;
+pub mod r1;
 pub mod scenarios;
 pub mod tiny;
 
