@@ -75,6 +75,9 @@ impl std::ops::Sub for Counters {
     }
 }
 
+/// Bytes written after which the device is told to begin, since until then they wait in memory besides.
+const STAGED_BYTES: u64 = 64 << 20;
+
 #[derive(Default)]
 struct Counts {
     buffers: AtomicU64,
@@ -112,6 +115,8 @@ pub struct Gpu {
     pipelines: HashMap<PipelineKey, wgpu::ComputePipeline>,
     checked_shaders: bool,
     max_buffer_bytes: u64,
+    /// Bytes written since the last submission.
+    staged_bytes: AtomicU64,
 }
 
 enum Failure {
@@ -169,6 +174,7 @@ impl Gpu {
             pipelines: HashMap::new(),
             checked_shaders: options.checked_shaders,
             max_buffer_bytes: limits.max_buffer_size,
+            staged_bytes: AtomicU64::new(0),
         })
     }
 
@@ -216,6 +222,11 @@ impl Gpu {
     pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
         self.counts.writes.fetch_add(1, Relaxed);
         self.queue.write_buffer(buffer, offset, bytes);
+        let staged = self.staged_bytes.fetch_add(bytes.len() as u64, Relaxed) + bytes.len() as u64;
+        if staged >= STAGED_BYTES {
+            self.staged_bytes.store(0, Relaxed);
+            self.queue.submit([]);
+        }
     }
 
     /// The pipeline of a kernel with these constants, made on first use.
@@ -278,6 +289,7 @@ impl Gpu {
 
     pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
         self.counts.submits.fetch_add(1, Relaxed);
+        self.staged_bytes.store(0, Relaxed);
         self.queue.submit([encoder.finish()]);
     }
 
