@@ -3,11 +3,13 @@
 
 use aloud_cpu::CpuExecutor;
 use aloud_engine::EngineOptions;
-use aloud_format::DType;
-use aloud_ops::Elem;
+use aloud_format::{ByteSource, DType, Gguf, MemorySource, TensorSet};
+use aloud_model::{Config, MemoryNeed, load};
+use aloud_ops::{Elem, Executor};
 use aloud_tests::deepseek::{F16_TOLERANCE, F32_TOLERANCE, Finding, Mla, examine_v3, options};
 use aloud_tests::places::{Place, fastest_gpu, gpus, greedy, oracle_and_gpu, worst_error};
-use aloud_tests::tiny::{Family, Form, Fp8Scales, ROWS, SHORT, Stored, Tiny, golden, long};
+use aloud_tests::tiny::{Family, Form, Fp8Scales, ROWS, SHORT, Stored, Tiny, Written, golden, long};
+use serde_json::json;
 
 /// The same model out of another container: the same values, in sums of another order where weights are transposed.
 const CONTAINER_TOLERANCE: f64 = 1e-5;
@@ -195,5 +197,61 @@ fn quantised_models_are_as_on_the_oracle() {
             engine.clear_cache();
             assert_eq!(engine.generate(&greedy(&SHORT, 6)).0, tokens, "{family:?} in {name} on {place}");
         }
+    }
+}
+
+/// Whatever a header says: a model that fits together, or an error, and never a panic or a loop.
+#[test]
+fn damaged_headers_are_refused_or_make_sense() {
+    let read = |bytes: Vec<u8>| -> Option<u64> {
+        let gguf = pollster::block_on(Gguf::open(&MemorySource::new("m", bytes))).ok()?;
+        let tensors = TensorSet::from(gguf.tensors);
+        let config = Config::from_gguf(&gguf.metadata, &tensors).ok()?;
+        MemoryNeed::of(&config, &tensors, 64, Elem::F16).ok().map(|need| need.weight_bytes)
+    };
+    for (family, legacy_kv_b) in [(Family::DeepseekV3, false), (Family::DeepseekV2Lite, true)] {
+        let tiny = Tiny { legacy_kv_b, mtp: family == Family::DeepseekV3, ..Tiny::new(family) };
+        let Written::Gguf(parts) = tiny.write_gguf(DType::F32, 1) else { unreachable!("is a GGUF file") };
+        let mut whole = vec![0; parts[0].len() as usize];
+        pollster::block_on(parts[0].read_at(0, &mut whole)).expect("reads");
+        let weight_bytes = read(whole.clone()).expect("is a model");
+        let n_header = whole.len() - weight_bytes as usize;
+        let mut refused = 0;
+        for at in 0..n_header {
+            for value in [0, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] = value;
+                refused += usize::from(read(damaged).is_none());
+            }
+        }
+        println!("{family:?}: {refused} of {} damaged headers are refused", 2 * n_header);
+        assert!(refused > n_header, "{family:?}: {refused} of {}", 2 * n_header);
+    }
+    let json = Tiny::new(Family::DeepseekV3).safetensors(Form::RopeScaling, DType::F32, 1);
+    let fields = Tiny::new(Family::DeepseekV3).shape().config_json(Form::RopeScaling);
+    for field in fields.as_object().expect("an object").keys() {
+        for value in [json!(0), json!(-1), json!(3), json!(u32::MAX), json!(1e300), json!("x"), json!([]), json!(null)]
+        {
+            let mut config = fields.clone();
+            config[field] = value;
+            if let Ok(config) = Config::from_json(&serde_json::to_vec(&config).expect("is JSON")) {
+                let _fits_or_not = MemoryNeed::of(&config, &json.tensors, 64, Elem::F16);
+            }
+        }
+    }
+}
+
+/// A model that does not fit together costs no memory.
+#[test]
+fn nothing_is_allocated_for_a_model_with_a_tensor_missing() {
+    let model = safetensors(Family::DeepseekV3);
+    for missing in model.tensors.iter().map(|info| &info.name) {
+        let rest: Vec<_> = model.tensors.iter().filter(|info| info.name != *missing).cloned().collect();
+        let mut e = CpuExecutor::new();
+        let rest = TensorSet::from(rest);
+        let loaded = load(&mut e, &model.config, &rest, &model.sources, 64, |_| ());
+        let error = pollster::block_on(loaded).expect_err("a tensor is missing").to_string();
+        assert!(error.contains(missing.as_str()), "{missing}: {error}");
+        assert_eq!(e.resident_bytes(), (0, 0), "{missing}");
     }
 }
