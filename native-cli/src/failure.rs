@@ -81,6 +81,7 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
 fn library(error: &aloud::Error) -> u8 {
     match error {
         aloud::Error::TooLarge { .. } | aloud::Error::ContextTooLarge { .. } => TOO_LARGE,
+        aloud::Error::NoDraftLayer { .. } => USAGE,
         aloud::Error::Gpu(e) => gpu(e),
         aloud::Error::Engine(EngineError::Model(e)) | aloud::Error::Model(e) => model(e),
         aloud::Error::Engine(e) => engine(e),

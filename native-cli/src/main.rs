@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod drafts;
 mod failure;
 mod interrupt;
 mod npy;

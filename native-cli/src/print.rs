@@ -3,7 +3,7 @@
 use crate::args::Talk;
 use crate::text::printable;
 use crate::trace::TraceFile;
-use crate::{interrupt, open};
+use crate::{drafts, interrupt, open};
 use aloud::{ChatEvent, ChatOptions, Ending, Message, Model};
 use anyhow::Result;
 use console::Style;
@@ -19,6 +19,8 @@ pub struct Show {
     pub json: bool,
     /// Without the thought.
     pub hide_thinking: bool,
+    /// With statistics.
+    pub stats: bool,
     /// How much else is said.
     pub talk: Talk,
 }
@@ -147,8 +149,8 @@ impl Printer {
 
     fn finish(&mut self, ending: &Ending) -> io::Result<()> {
         if self.show.json {
-            let Ending { finish_reason, usage, timings } = ending;
-            let done = json!({"type": "done", "finish_reason": finish_reason, "usage": usage, "timings": timings});
+            let Ending { finish_reason, usage, timings, drafts } = ending;
+            let done = json!({"type": "done", "finish_reason": finish_reason, "usage": usage, "timings": timings, "drafts": drafts});
             return json_line(&done);
         }
         self.end_thought();
@@ -156,7 +158,7 @@ impl Printer {
             writeln!(io::stdout())?;
         }
         let talk = self.show.talk;
-        if talk.verbose || !talk.quiet && io::stderr().is_terminal() {
+        if talk.verbose || !talk.quiet && (self.show.stats || io::stderr().is_terminal()) {
             eprintln!("{}", self.dim.apply_to(statistics(ending)));
         }
         Ok(())
@@ -164,7 +166,7 @@ impl Printer {
 }
 
 fn statistics(ending: &Ending) -> String {
-    let Ending { finish_reason, usage, timings } = ending;
+    let Ending { finish_reason, usage, timings, drafts } = ending;
     let why = match finish_reason {
         aloud::FinishReason::Stop => "",
         aloud::FinishReason::Length => "; cut at the limit of tokens",
@@ -177,8 +179,9 @@ fn statistics(ending: &Ending) -> String {
     } else {
         String::new()
     };
+    let drafts = drafts.as_ref().map_or(String::new(), |report| format!("\n({})", drafts::describe(report)));
     format!(
-        "({} prompt tokens{cached}, {:.1} s to the first token; {} tokens{thought}, {:.1} tokens/s{why})",
+        "({} prompt tokens{cached}, {:.1} s to the first token; {} tokens{thought}, {:.1} tokens/s{why}){drafts}",
         usage.prompt_tokens,
         timings.time_to_first_token_ms / 1e3,
         usage.completion_tokens,
@@ -200,7 +203,7 @@ mod tests {
     fn a_thought_is_set_apart_however_it_is_cut() {
         let talk = Talk { verbose: false, quiet: false };
         for pieces in [&["a b\nc", "\n", "\nd"][..], &["a ", "b", "\n", "c\n\nd"], &["a b\nc\n\nd"]] {
-            let mut printer = Printer::new(Show { json: false, hide_thinking: false, talk });
+            let mut printer = Printer::new(Show { json: false, hide_thinking: false, stats: false, talk });
             let framed: String = pieces.iter().map(|piece| printer.framed(piece)).collect();
             assert_eq!(framed, "thinking\n| a b\n| c\n| \n| d");
         }

@@ -109,6 +109,7 @@ impl Timed {
 /// Whether drafting pays, by the clock. Steps without drafts are timed once per engine, those with drafts in each answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Pace {
+    on: bool,
     adaptive: bool,
     plain: Timed,
     draft: Timed,
@@ -120,7 +121,15 @@ pub(crate) struct Pace {
 impl Pace {
     pub fn new(adaptive: bool) -> Self {
         let (plain, draft) = (Timed::default(), Timed::default());
-        Pace { adaptive, plain, draft, stopped: false, submitted_plain: 0, last: None }
+        Pace { on: true, adaptive, plain, draft, stopped: false, submitted_plain: 0, last: None }
+    }
+
+    pub fn set_on(&mut self, on: bool) {
+        self.on = on;
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.on
     }
 
     pub fn begin_answer(&mut self) {
@@ -131,8 +140,8 @@ impl Pace {
 
     /// Whether the next step to be submitted takes drafts.
     pub fn next_drafts(&mut self) -> bool {
-        if !self.adaptive {
-            return true;
+        if !self.on || !self.adaptive {
+            return self.on;
         }
         let plain = self.stopped || self.submitted_plain < WARM_UP + PLAIN_STEPS;
         self.submitted_plain += usize::from(plain);
@@ -184,6 +193,17 @@ mod tests {
         assert!(!slow.next_drafts());
         slow.begin_answer();
         assert!(slow.next_drafts(), "the next answer may be another matter");
+    }
+
+    #[test]
+    fn drafting_can_be_turned_off_and_on_again() {
+        for adaptive in [false, true] {
+            let mut pace = Pace::new(adaptive);
+            pace.set_on(false);
+            assert!((0..50).all(|_| !pace.next_drafts()));
+            pace.set_on(true);
+            assert_eq!(pace.next_drafts(), !adaptive, "without drafts comes first, to be timed");
+        }
     }
 
     #[test]

@@ -229,6 +229,11 @@ impl<E: Executor> Engine<E> {
         &self.plans
     }
 
+    /// Goes on without drafts, or with those that the options ask for.
+    pub fn set_drafting(&mut self, on: bool) {
+        self.pace.set_on(on);
+    }
+
     /// Forgets all cached tokens.
     pub fn clear_cache(&mut self) {
         self.pages =
@@ -267,7 +272,7 @@ impl<E: Executor> Engine<E> {
         self.executor.write_state(self.state.sampler.sampler, 0, bytemuck::bytes_of(&sampler));
         self.write_counts(&request.prompt);
         let n_reused = self.begin(&request.prompt);
-        let drafts = self.state.drafting.map(|_| DraftStats::default());
+        let drafts = self.state.drafting.filter(|_| self.pace.is_on()).map(|_| DraftStats::default());
         let mut ending = Generation { finish: Finish::Cancelled, n_prompt, n_reused, n_generated: 0, drafts };
         let thinking = u32::from(request.thought.is_some_and(|t| t.open_at_start));
         if request.trace {
@@ -381,7 +386,8 @@ impl<E: Executor> Engine<E> {
 
     /// Submits the drafting of tokens behind what was just submitted, if a layer of the model does it.
     fn predict(&mut self, n_kv: u32) -> Result<(), EngineError> {
-        let Some(Drafting::NextToken { n_drafts, .. }) = self.state.drafting else { return Ok(()) };
+        let drafting = self.state.drafting.filter(|_| self.pace.is_on());
+        let Some(Drafting::NextToken { n_drafts, .. }) = drafting else { return Ok(()) };
         // Drafts stand up to so many positions behind the cached ones, in the extra layer's cache alone.
         let n_kv = (n_kv + n_drafts).min(self.options.n_ctx);
         self.reserve(n_kv as usize);

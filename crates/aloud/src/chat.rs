@@ -1,5 +1,6 @@
 //! A conversation as typed events.
 
+use crate::drafts::DraftReport;
 use aloud_engine::{Finish, Sampling, Trace};
 use aloud_text::{Detokenizer, RenderOptions, StopStrings, TextEvent, ThinkSplitter, Tokenizer};
 use serde::Serialize;
@@ -82,7 +83,7 @@ pub struct Timings {
 }
 
 /// How an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ending {
     /// Why.
     pub finish_reason: FinishReason,
@@ -90,6 +91,8 @@ pub struct Ending {
     pub usage: Usage,
     /// In time.
     pub timings: Timings,
+    /// How drafting went, if there was any.
+    pub drafts: Option<DraftReport>,
 }
 
 /// Turns tokens into events, and keeps count.
@@ -190,7 +193,7 @@ impl<'a, F: FnMut(ChatEvent) -> ControlFlow<()>> Listener<'a, F> {
     }
 
     /// Emits what was held back and sums up.
-    pub fn finish(mut self, generation: aloud_engine::Generation) -> Ending {
+    pub fn finish(mut self, generation: aloud_engine::Generation, drafts: Option<DraftReport>) -> Ending {
         if !self.stopped && !self.cancelled {
             let rest = self.detokenizer.finish();
             let mut events = self.splitter.push(&rest);
@@ -229,6 +232,7 @@ impl<'a, F: FnMut(ChatEvent) -> ControlFlow<()>> Listener<'a, F> {
                 prefill_tokens_per_second: per_second(computed, first_ms),
                 decode_tokens_per_second: per_second(self.n_tokens.saturating_sub(1), decode_ms),
             },
+            drafts,
         }
     }
 }

@@ -35,6 +35,15 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// Multi-token prediction by a model that cannot.
+    #[error(
+        "`{model}` has no layer for multi-token prediction (most conversions leave it out); draft by lookup (--draft lookup) or \
+         not at all"
+    )]
+    NoDraftLayer {
+        /// Which model.
+        model: String,
+    },
     /// The model fits no buffer of the device.
     #[error(
         "a context of {n_ctx} tokens needs a cache buffer of {need_bytes} bytes, `{adapter}` binds at most {limit_bytes}; \

@@ -25,6 +25,7 @@
 //! [`ByteSource`]s.
 
 mod chat;
+mod drafts;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
@@ -32,7 +33,9 @@ mod files;
 mod header;
 mod model;
 
-pub use aloud_engine::{EngineError, Finish, LayerTrace, Phase, Sampling, StepTrace, Trace, check_context};
+pub use aloud_engine::{
+    Draft, DraftKind, EngineError, Finish, LayerTrace, Phase, Sampling, StepTrace, Trace, check_context,
+};
 pub use aloud_format::{
     ByteSource, DType, FormatError, Gguf, MemorySource, MetaArray, MetaValue, Metadata, ShardIndex, TensorInfo,
     TensorSet,
@@ -50,6 +53,7 @@ pub use aloud_text::{
     ChatTemplate, Detokenizer, Message, RenderOptions, Role, Special, TextError, ThinkMode, Tokenizer,
 };
 pub use chat::{ChatEvent, ChatOptions, Ending, FinishReason, Timings, Usage};
+pub use drafts::{DraftReport, Drafts};
 pub use error::Error;
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::FileSource;

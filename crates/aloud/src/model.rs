@@ -1,13 +1,14 @@
 //! A loaded model.
 
 use crate::chat::{ChatEvent, ChatOptions, Ending, Listener};
+use crate::drafts::{DraftReport, Drafts};
 use crate::error::Error;
 use crate::files::ModelFiles;
 use crate::header::Header;
-use aloud_engine::{Engine, EngineOptions, Event, Request, Sampling, Thought};
+use aloud_engine::{Draft, Engine, EngineOptions, Event, Generation, Request, Sampling, Thought};
 use aloud_format::ByteSource;
 use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, PlanFigures};
-use aloud_model::{MemoryNeed, Progress, load};
+use aloud_model::{MemoryNeed, Progress, load, mtp_layer};
 use aloud_ops::{Elem, Executor};
 use aloud_text::Message;
 use std::ops::ControlFlow;
@@ -30,6 +31,10 @@ pub struct LoadOptions {
     /// Bytes of main memory that there are for the model, if known: on an adapter that lives in main memory, a model that
     /// needs more is refused before it is loaded.
     pub available_bytes: Option<u64>,
+    /// How tokens are drafted; not at all by default.
+    pub drafts: Drafts,
+    /// Tokens drafted per step, 1 to 4; by default 1 with multi-token prediction and 4 with lookup.
+    pub n_drafts: Option<u32>,
 }
 
 impl Default for LoadOptions {
@@ -40,6 +45,8 @@ impl Default for LoadOptions {
             n_ctx: None,
             cache: Elem::F16,
             available_bytes: None,
+            drafts: Drafts::Off,
+            n_drafts: None,
         }
     }
 }
@@ -54,12 +61,14 @@ pub struct Resident {
 }
 
 /// A measured run.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Bench {
     /// From the start to the first token.
     pub prefill_ms: f64,
     /// From the first token to the last.
     pub decode_ms: f64,
+    /// How drafting went, if there was any.
+    pub drafts: Option<DraftReport>,
 }
 
 /// A model on a device, ready to talk.
@@ -67,6 +76,7 @@ pub struct Model {
     header: Header,
     engine: Engine<GpuExecutor>,
     name: String,
+    draft: Option<Draft>,
 }
 
 impl Model {
@@ -87,6 +97,9 @@ impl Model {
         let shares_memory = matches!(gpu.adapter.kind, "CPU" | "integrated GPU");
         check_memory(files.name(), need, options.available_bytes.filter(|_| shares_memory))?;
         check_context(need, n_ctx, &gpu)?;
+        let has_layer = mtp_layer(&header.config, &header.tensors).is_some();
+        let on_cpu = gpu.adapter.kind == "CPU";
+        let draft = options.drafts.choose(options.n_drafts, files.name(), has_layer, on_cpu)?;
         let mut executor = GpuExecutor::new(gpu);
         let name = files.name().to_owned();
         let sources: Vec<S> = match files {
@@ -94,9 +107,9 @@ impl Model {
             ModelFiles::HuggingFace(folder) => folder.weights.into_iter().map(|(_, source)| source).collect(),
         };
         let weights = load(&mut executor, &header.config, &header.tensors, &sources, n_ctx, on_progress).await?;
-        let options = EngineOptions { n_ctx, cache: options.cache, ..EngineOptions::default() };
+        let options = EngineOptions { n_ctx, cache: options.cache, draft, ..EngineOptions::default() };
         let engine = Engine::new(executor, header.config.clone(), weights, options)?;
-        Ok(Model { header, engine, name })
+        Ok(Model { header, engine, name, draft })
     }
 
     /// All but the weights.
@@ -133,6 +146,17 @@ impl Model {
     /// Forgets what earlier prompts left in the cache.
     pub fn clear_cache(&mut self) {
         self.engine.clear_cache();
+    }
+
+    /// How tokens are drafted: as the model was loaded to, if it was.
+    #[must_use]
+    pub fn draft(&self) -> Option<Draft> {
+        self.draft
+    }
+
+    /// Goes on without drafts, or with those that the model was loaded to make.
+    pub fn set_drafting(&mut self, on: bool) {
+        self.engine.set_drafting(on);
     }
 
     /// What one decoded token costs with `n_kv` tokens cached.
@@ -199,7 +223,8 @@ impl Model {
         let close = think.map(|(_, close)| close);
         let mut listener = Listener::new(tokenizer, opens_thought, close, options.stop.clone(), on_event);
         let generation = self.engine.generate(&request, |event| listener.event(event)).await?;
-        Ok(listener.finish(generation))
+        let drafts = report(self.draft, &generation);
+        Ok(listener.finish(generation, drafts))
     }
 
     /// The logits of every position: `on_row(position, logits)`.
@@ -236,7 +261,8 @@ impl Model {
         };
         let started = Instant::now();
         let (mut first, mut last) = (None, started);
-        self.engine
+        let generation = self
+            .engine
             .generate(&request, |event| {
                 if let Event::Token(_) = event {
                     last = Instant::now();
@@ -247,8 +273,13 @@ impl Model {
             .await?;
         let first = first.unwrap_or(last);
         let ms = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e3;
-        Ok(Bench { prefill_ms: ms(started, first), decode_ms: ms(first, last) })
+        let drafts = report(self.draft, &generation);
+        Ok(Bench { prefill_ms: ms(started, first), decode_ms: ms(first, last), drafts })
     }
+}
+
+fn report(draft: Option<Draft>, generation: &Generation) -> Option<DraftReport> {
+    draft.zip(generation.drafts).map(|(draft, stats)| DraftReport::new(draft, &stats))
 }
 
 fn check_memory(model: &str, need: MemoryNeed, available: Option<u64>) -> Result<(), Error> {

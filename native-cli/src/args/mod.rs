@@ -4,7 +4,7 @@ mod shared;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-pub use shared::{CacheType, ModelArgs, SamplingArgs, Talk, TalkArgs};
+pub use shared::{CacheType, DraftArgs, DraftMode, ModelArgs, SamplingArgs, Talk, TalkArgs};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -44,7 +44,10 @@ pub fn command() -> clap::Command {
     // Some commands know better than the library how much they need.
     let context = |c: clap::Command, help| c.mut_arg("ctx_size", |a| a.help(help));
     hide(Cli::command())
-        .mut_subcommand("bench", |c| context(c, "Context in tokens [default: what the longest run needs]"))
+        .mut_subcommand("bench", |c| {
+            let drafts = "Measure drafts too: tokens that are guessed and verified in one pass [default: off]";
+            context(c, "Context in tokens [default: what the longest run needs]").mut_arg("draft", |a| a.help(drafts))
+        })
         .mut_subcommand("perplexity", |c| context(c, "Tokens per chunk [default: 512]"))
         .mut_subcommands(hide)
 }
@@ -83,7 +86,7 @@ Examples:
   aloud ask -m model.gguf --json \"Hi\" | jq -r 'select(.type == \"answer\").text'
 
 With --json each line is {\"type\":\"reasoning\"|\"answer\",\"text\":...}, and the last one
-{\"type\":\"done\",\"finish_reason\":...,\"usage\":{...},\"timings\":{...}}.
+{\"type\":\"done\",\"finish_reason\":...,\"usage\":{...},\"timings\":{...},\"drafts\":{...}|null}.
 
 --trace writes a line when it is known, first each step:
   {\"type\":\"step\", \"phase\":\"prompt\"|\"decode\"|\"draft\",
@@ -109,6 +112,8 @@ pub struct AskArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]
+    pub drafts: DraftArgs,
+    #[command(flatten)]
     pub talk: TalkArgs,
 }
 
@@ -132,6 +137,8 @@ pub struct ChatArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub drafts: DraftArgs,
     #[command(flatten)]
     pub talk: TalkArgs,
 }
@@ -187,12 +194,13 @@ pub struct DevicesArgs {
 #[command(after_help = "\
 pp is the prompt, computed from an empty cache; its time is that to the first token.
 tg is one token after another, behind --depth tokens that are cached before.
-One run of each warms up and does not count.
+One run of each warms up and does not count. With --draft tg is measured with drafts too, by turns.
 
 Examples:
   aloud bench -m model.gguf
   aloud bench -m model.gguf -p 128,512 -n 0
-  aloud bench -m model.gguf -p 0 -n 32 --depth 50,1000 -r 3 --json")]
+  aloud bench -m model.gguf -p 0 -n 32 --depth 50,1000 -r 3 --json
+  aloud bench -m model.gguf -p 0 -n 128 --draft lookup")]
 pub struct BenchArgs {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -227,6 +235,8 @@ pub struct BenchArgs {
     /// Write one JSON object
     #[arg(long, env = "ALOUD_JSON", value_parser = BoolishValueParser::new())]
     pub json: bool,
+    #[command(flatten)]
+    pub drafts: DraftArgs,
 }
 
 /// `aloud logits`.

@@ -1,6 +1,6 @@
 //! Flags that several commands have, and what they mean to the library.
 
-use aloud::{ChatOptions, Choice, Elem, GpuOptions, LoadOptions, RenderOptions, Sampling, ThinkMode};
+use aloud::{ChatOptions, Choice, Drafts, Elem, GpuOptions, LoadOptions, RenderOptions, Sampling, ThinkMode};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -64,8 +64,47 @@ impl ModelArgs {
             gpu: GpuOptions { subgroups: !self.no_subgroups, ..GpuOptions::default() },
             n_ctx: self.ctx_size,
             cache: self.cache_type.elem(),
-            available_bytes: None,
+            ..LoadOptions::default()
         }
+    }
+}
+
+/// Whether several tokens are drafted and verified at once. It changes how fast an answer comes, not how it is drawn.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Drafts")]
+pub struct DraftArgs {
+    /// Draft tokens and verify them in one pass [default: auto]. A pass of several tokens may round
+    /// differently, and auto decides by the clock which passes draft: with off the text is exactly reproducible
+    #[arg(long, env = "ALOUD_DRAFT", value_name = "HOW")]
+    pub draft: Option<DraftMode>,
+    /// Tokens drafted per step, 1 to 4 [default: 1 with mtp, 4 with lookup]
+    #[arg(long, env = "ALOUD_DRAFT_TOKENS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4))]
+    pub draft_tokens: Option<u32>,
+}
+
+/// How tokens are drafted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DraftMode {
+    /// As the model and the device allow, until it is no gain
+    Auto,
+    /// Not at all
+    Off,
+    /// By the model's layer for multi-token prediction, which few files have
+    Mtp,
+    /// By what followed when the text said the same before
+    Lookup,
+}
+
+impl DraftArgs {
+    /// The library's options with these; `usual` is what happens if nothing is asked for.
+    pub fn over(&self, options: LoadOptions, usual: DraftMode) -> LoadOptions {
+        let drafts = match self.draft.unwrap_or(usual) {
+            DraftMode::Auto => Drafts::Auto,
+            DraftMode::Off => Drafts::Off,
+            DraftMode::Mtp => Drafts::NextToken,
+            DraftMode::Lookup => Drafts::Lookup,
+        };
+        LoadOptions { drafts, n_drafts: self.draft_tokens, ..options }
     }
 }
 
@@ -97,7 +136,7 @@ pub struct SamplingArgs {
     /// Subtracted from the logit of a token per time that the answer has it [default: 0: off]
     #[arg(long, env = "ALOUD_FREQUENCY_PENALTY", value_name = "X", allow_negative_numbers = true, value_parser = number)]
     pub frequency_penalty: Option<f32>,
-    /// Seed of the draws: the same seed gives the same answer on the same device [default: random, -v shows it]
+    /// Seed of the draws: the same seed gives the same answer on the same device and with --draft off [default: random, -v shows it]
     #[arg(long, env = "ALOUD_SEED")]
     pub seed: Option<u32>,
     /// End the answer where this text comes; may be repeated
@@ -128,6 +167,9 @@ pub struct TalkArgs {
     /// System prompt [default: what the model's template brings; DeepSeek recommends none for R1]
     #[arg(long, env = "ALOUD_SYSTEM", value_name = "TEXT")]
     pub system: Option<String>,
+    /// Show what the answer took, and how drafts went, even where stderr is no terminal
+    #[arg(long, env = "ALOUD_STATS", value_parser = BoolishValueParser::new())]
+    pub stats: bool,
     /// Do not show the thought of a reasoning model
     #[arg(long, env = "ALOUD_HIDE_THINKING", value_parser = BoolishValueParser::new())]
     pub hide_thinking: bool,

@@ -1,6 +1,6 @@
 //! `aloud ask`: one question, one answer.
 
-use crate::args::{AskArgs, SamplingArgs, Talk, TalkArgs};
+use crate::args::{AskArgs, DraftMode, SamplingArgs, Talk, TalkArgs};
 use crate::failure::{Interrupted, Usage};
 use crate::print::{Show, answer};
 use crate::trace::TraceFile;
@@ -15,12 +15,13 @@ pub fn run(args: AskArgs, talk: Talk) -> Result<()> {
     open::path(args.model.model.as_ref())?;
     let question = question(args.question)?;
     let mut trace = args.trace.as_deref().map(TraceFile::create).transpose()?;
-    let mut model = open::model(&args.model, &args.model.load_options(), talk)?;
+    let load = args.drafts.over(args.model.load_options(), DraftMode::Auto);
+    let mut model = open::model(&args.model, &load, talk)?;
     let drawn = chat_options(&model, &args.talk, &args.sampling, talk);
     let options = ChatOptions { trace: trace.is_some(), ..drawn };
     let mut messages = system(&args.talk);
     messages.push(Message::new(Role::User, question));
-    let show = Show { json: args.json, hide_thinking: args.talk.hide_thinking, talk };
+    let show = Show { json: args.json, hide_thinking: args.talk.hide_thinking, stats: args.talk.stats, talk };
     let reply = answer(&mut model, &messages, &options, show, trace.as_mut())?;
     match reply.ending.finish_reason {
         FinishReason::Cancelled => Err(Interrupted.into()),

@@ -1,9 +1,9 @@
 //! `aloud bench`: tokens per second, and what a token costs.
 
-use crate::args::{BenchArgs, Talk};
+use crate::args::{BenchArgs, DraftMode, Talk};
 use crate::commands::devices::as_json;
-use crate::{open, text};
-use aloud::{LoadOptions, Model};
+use crate::{drafts, open, text};
+use aloud::{DraftReport, LoadOptions, Model};
 use anyhow::Result;
 use indicatif::ProgressBar;
 use pollster::block_on;
@@ -15,9 +15,10 @@ use std::io::Write;
 pub fn run(args: &BenchArgs, talk: Talk) -> Result<()> {
     let plan = Plan::new(args);
     let options = LoadOptions { n_ctx: args.model.ctx_size.or(Some(plan.n_ctx())), ..args.model.load_options() };
+    let options = args.drafts.over(options, DraftMode::Off);
     let mut model = open::model(&args.model, &options, talk)?;
     let bar = open::bar(talk, "measuring {wide_bar} run {pos}/{len}");
-    bar.set_length(plan.n_runs());
+    bar.set_length(plan.n_runs(model.draft().is_some()));
     let mut prefill = Vec::new();
     for &n in &plan.prompts {
         prefill.push(measure_prefill(&mut model, n, plan.repetitions, &bar)?);
@@ -59,8 +60,9 @@ impl Plan {
         most(&self.prompts).max(decode).saturating_add(2)
     }
 
-    fn n_runs(&self) -> u64 {
-        let sizes = self.prompts.len() + self.depths.len() * self.generate.len();
+    fn n_runs(&self, drafts: bool) -> u64 {
+        let decodes = self.depths.len() * self.generate.len();
+        let sizes = self.prompts.len() + decodes * if drafts { 2 } else { 1 };
         sizes as u64 * (u64::from(self.repetitions) + 1)
     }
 }
@@ -106,6 +108,16 @@ struct Decode {
     generated_tokens: u32,
     tokens_per_second: Spread,
     per_token: Figures,
+    drafts: Option<Drafted>,
+}
+
+/// The same tokens with drafts.
+#[derive(Serialize)]
+struct Drafted {
+    tokens_per_second: Spread,
+    /// Of the last run, with the speed-up of the medians.
+    #[serde(flatten)]
+    report: DraftReport,
 }
 
 /// What one decoded token costs, half-way through the run.
@@ -145,22 +157,34 @@ fn measure_prefill(model: &mut Model, n: u32, repetitions: u32, bar: &ProgressBa
 
 fn measure_decode(model: &mut Model, depth: u32, n: u32, repetitions: u32, bar: &ProgressBar) -> Result<Decode> {
     let ids = prompt(model, depth);
-    let mut times = Vec::new();
+    let (mut times, mut drafted, mut last) = (Vec::new(), Vec::new(), None);
     for run in 0..=repetitions {
-        // The first token comes from the prompt: n more take n steps.
-        let measured = block_on(model.bench_cached(&ids, n + 1))?;
-        if run > 0 {
-            times.push(measured.decode_ms);
+        for drafts in [false, true].into_iter().take(1 + usize::from(model.draft().is_some())) {
+            model.set_drafting(drafts);
+            // The first token comes from the prompt: n more take n steps without drafts.
+            let measured = block_on(model.bench_cached(&ids, n + 1))?;
+            if run > 0 {
+                if drafts { &mut drafted } else { &mut times }.push(measured.decode_ms);
+            }
+            last = measured.drafts;
+            bar.inc(1);
         }
-        bar.inc(1);
     }
+    let speed = |times: &[f64]| Spread::of(times.iter().map(|ms| f64::from(n) / ms * 1e3));
+    let plain = speed(&times);
+    let drafts = last.map(|report| {
+        let tokens_per_second = speed(&drafted);
+        let speed_up = Some(tokens_per_second.median / plain.median);
+        Drafted { tokens_per_second, report: DraftReport { speed_up, ..report } }
+    });
     let cached_tokens = depth + n.div_ceil(2);
     let figures = model.decode_figures(cached_tokens);
     let cost = figures.cost;
     Ok(Decode {
         cached_tokens: depth,
         generated_tokens: n,
-        tokens_per_second: Spread::of(times.iter().map(|ms| f64::from(n) / ms * 1e3)),
+        tokens_per_second: plain,
+        drafts,
         per_token: Figures {
             cached_tokens,
             dispatches: figures.dispatches,
@@ -215,6 +239,11 @@ fn print(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[Decode]
             text::bytes(f.activation_bytes),
             text::count(f.flops),
         )?;
+        if let Some(d) = &d.drafts {
+            let speed = spread(d.tokens_per_second, 2);
+            writeln!(out, "{:<16} {speed} tokens/s", "  with drafts")?;
+            writeln!(out, "{:<16} {}", "", drafts::describe(&d.report))?;
+        }
     }
     Ok(())
 }
@@ -239,6 +268,6 @@ mod tests {
     #[test]
     fn the_context_holds_every_run() {
         let plan = Plan { prompts: vec![128, 512], generate: vec![8], depths: vec![1, 1000], repetitions: 3 };
-        assert_eq!((plan.n_ctx(), plan.n_runs()), (1010, 16));
+        assert_eq!((plan.n_ctx(), plan.n_runs(false), plan.n_runs(true)), (1010, 16, 24));
     }
 }

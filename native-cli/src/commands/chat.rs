@@ -1,6 +1,6 @@
 //! `aloud chat`: a conversation.
 
-use crate::args::{ChatArgs, Talk};
+use crate::args::{ChatArgs, DraftMode, Talk};
 use crate::commands::ask::{chat_options, system};
 use crate::failure::one_line;
 use crate::open;
@@ -23,9 +23,10 @@ Ctrl-C   stop the answer";
 /// Runs it.
 pub fn run(args: ChatArgs, talk: Talk) -> Result<()> {
     let mut lines = Lines::open(args.history.clone())?;
-    let mut model = open::model(&args.model, &args.model.load_options(), talk)?;
+    let load = args.drafts.over(args.model.load_options(), DraftMode::Auto);
+    let mut model = open::model(&args.model, &load, talk)?;
     let options = chat_options(&model, &args.talk, &args.sampling, talk);
-    let show = Show { json: false, hide_thinking: args.talk.hide_thinking, talk };
+    let show = Show { json: false, hide_thinking: args.talk.hide_thinking, stats: args.talk.stats, talk };
     let mut conversation = Conversation { messages: system(&args.talk), n_fixed: system(&args.talk).len() };
     if !talk.quiet && stdin().is_terminal() {
         eprintln!("{} on {}. /help lists commands.", model.name(), model.gpu().adapter.name);

@@ -104,8 +104,8 @@ impl<E: Executor> Engine<E> {
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Option<SampleResult>, EngineError> {
         let (which, rows) = match &self.traced.as_ref().expect("was compiled").verify {
-            Some((rows, _)) => (Which::Verify, *rows),
-            None => (Which::Decode, 1),
+            Some((rows, _)) if self.pace.is_on() => (Which::Verify, *rows),
+            _ => (Which::Decode, 1),
         };
         let n_kv = (before.n_cached + rows).min(self.options.n_ctx);
         self.reserve(n_kv as usize);
@@ -124,7 +124,8 @@ impl<E: Executor> Engine<E> {
         result: &SampleResult,
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, EngineError> {
-        let Some(Drafting::NextToken { n_drafts, step, tokens, .. }) = self.state.drafting else {
+        let drafting = self.state.drafting.filter(|_| self.pace.is_on());
+        let Some(Drafting::NextToken { n_drafts, step, tokens, .. }) = drafting else {
             return Ok(ControlFlow::Continue(()));
         };
         if result.status != SampleResult::RUNNING {
