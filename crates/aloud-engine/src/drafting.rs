@@ -77,7 +77,7 @@ impl DraftStats {
 const WARM_UP: usize = 2;
 /// Steps without drafts that are timed.
 const PLAIN_STEPS: usize = 6;
-/// Steps with drafts that are timed before it is decided whether they pay.
+/// After so many steps with drafts, and again after as many, it is decided whether they pay.
 const DRAFT_STEPS: usize = 16;
 
 /// Time and tokens of steps of one kind.
@@ -89,6 +89,11 @@ struct Timed {
 }
 
 impl Timed {
+    /// Steps that are timed.
+    fn n_timed(&self) -> usize {
+        self.ms.len()
+    }
+
     fn add(&mut self, tokens: usize, ms: f64) {
         self.seen += 1;
         if self.seen > WARM_UP {
@@ -114,14 +119,13 @@ pub(crate) struct Pace {
     plain: Timed,
     draft: Timed,
     stopped: bool,
-    submitted_plain: usize,
     last: Option<Instant>,
 }
 
 impl Pace {
     pub fn new(adaptive: bool) -> Self {
         let (plain, draft) = (Timed::default(), Timed::default());
-        Pace { on: true, adaptive, plain, draft, stopped: false, submitted_plain: 0, last: None }
+        Pace { on: true, adaptive, plain, draft, stopped: false, last: None }
     }
 
     pub fn set_on(&mut self, on: bool) {
@@ -139,25 +143,32 @@ impl Pace {
     }
 
     /// Whether the next step to be submitted takes drafts.
-    pub fn next_drafts(&mut self) -> bool {
+    pub fn next_drafts(&self) -> bool {
         if !self.on || !self.adaptive {
             return self.on;
         }
-        let plain = self.stopped || self.submitted_plain < WARM_UP + PLAIN_STEPS;
-        self.submitted_plain += usize::from(plain);
-        !plain
+        !self.stopped && self.plain.n_timed() == PLAIN_STEPS
     }
 
     /// A step's result has arrived.
     pub fn arrived(&mut self, drafts: bool, tokens: usize) {
         let now = Instant::now();
         if let Some(last) = self.last.replace(now) {
-            let ms = (now - last).as_secs_f64() * 1e3;
-            if drafts { &mut self.draft } else { &mut self.plain }.add(tokens, ms);
+            self.time(drafts, tokens, (now - last).as_secs_f64() * 1e3);
         }
-        if let (true, Some(plain), Some(draft)) = (self.adaptive, self.plain.ms_per_token(), self.draft.ms_per_token())
-        {
-            self.stopped |= self.draft.seen >= WARM_UP + DRAFT_STEPS && draft > plain;
+    }
+
+    fn time(&mut self, drafts: bool, tokens: usize, ms: f64) {
+        if !drafts {
+            if self.plain.n_timed() < PLAIN_STEPS {
+                self.plain.add(tokens, ms);
+            }
+            return;
+        }
+        self.draft.add(tokens, ms);
+        let n = self.draft.n_timed();
+        if self.adaptive && n > 0 && n.is_multiple_of(DRAFT_STEPS) {
+            self.stopped |= self.draft.ms_per_token() > self.plain.ms_per_token();
         }
     }
 
@@ -176,13 +187,12 @@ mod tests {
         let mut pace = Pace::new(true);
         for _ in 0..WARM_UP + PLAIN_STEPS {
             assert!(!pace.next_drafts());
-            pace.plain.add(1, plain_ms);
+            pace.time(false, 1, plain_ms);
         }
         for _ in 0..WARM_UP + DRAFT_STEPS {
             assert!(pace.next_drafts());
-            pace.draft.add(tokens_per_step, draft_ms);
+            pace.time(true, tokens_per_step, draft_ms);
         }
-        pace.arrived(true, tokens_per_step);
         pace
     }
 
@@ -193,6 +203,19 @@ mod tests {
         assert!(!slow.next_drafts());
         slow.begin_answer();
         assert!(slow.next_drafts(), "the next answer may be another matter");
+    }
+
+    #[test]
+    fn what_paid_at_first_is_stopped_when_it_pays_no_more() {
+        let mut pace = pace(10.0, 18.0, 2);
+        for _ in 0..3 * DRAFT_STEPS {
+            pace.time(true, 1, 18.0);
+        }
+        assert!(!pace.next_drafts());
+        for _ in 0..100 {
+            pace.time(false, 1, 30.0);
+        }
+        assert_eq!((pace.plain.n_timed(), pace.plain.ms_per_token()), (PLAIN_STEPS, Some(10.0)));
     }
 
     #[test]
