@@ -1,85 +1,19 @@
 //! Prefill and decode.
 
+mod decode;
 mod traced;
 
-use crate::drafting::{Draft, DraftStats, Pace};
+use crate::drafting::{DraftStats, Pace};
 use crate::error::EngineError;
+use crate::options::{EngineOptions, check_context};
 use crate::pages::Pages;
 use crate::plans::{Drafting, PlanSet, Sizes, State, decoder, record_logits};
 use crate::sampling::{Sampling, Thought, sampler_state};
 use crate::trace::{Trace, Traced};
 use aloud_model::{Config, Weights};
-use aloud_ops::{Elem, Executor, Recording, SampleResult, Step, Tensor};
+use aloud_ops::{Elem, Executor, Recording, Step, Tensor};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-
-/// How the engine is set up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EngineOptions {
-    /// Tokens of context.
-    pub n_ctx: u32,
-    /// Elements of the KV cache: [`Elem::F16`] or [`Elem::F32`].
-    pub cache: Elem,
-    /// Tokens per cache block: a multiple of 32, which is what kernels walk at once.
-    pub block_tokens: u32,
-    /// Sizes of the chunks that prompts are cut into, ascending.
-    pub chunks: Vec<u32>,
-    /// Steps submitted before the first is read.
-    pub run_ahead: usize,
-    /// Tokens are drafted this way, if at all.
-    pub draft: Option<Draft>,
-    /// Tokens of a chunk from which latent attention expands keys and values out of the cache instead of absorbing the weights
-    /// that do so.
-    pub expand_from: u32,
-}
-
-impl Default for EngineOptions {
-    fn default() -> Self {
-        let chunks = vec![32, 128];
-        EngineOptions {
-            n_ctx: 4096,
-            cache: Elem::F16,
-            block_tokens: 32,
-            chunks,
-            run_ahead: 4,
-            draft: None,
-            expand_from: 64,
-        }
-    }
-}
-
-/// Whether a model can be given a context of so many tokens; for those who want to know before loading it.
-///
-/// # Errors
-/// If it was made for fewer, or they are too few for a prompt and an answer.
-pub fn check_context(n_ctx: u32, config: &Config) -> Result<(), EngineError> {
-    let most = config.max_position_embeddings;
-    if (2..=most).contains(&n_ctx) {
-        return Ok(());
-    }
-    Err(EngineError::Context { n_ctx, expected: format!("2 to {most}, which the model was made for") })
-}
-
-impl EngineOptions {
-    /// Sizes of the chunks that have plans of their own.
-    fn chunks(&self) -> Vec<u32> {
-        self.chunks.iter().copied().filter(|&c| c > 1).collect()
-    }
-
-    fn check(&self) -> Result<(), EngineError> {
-        let wrong = |field, found, expected| Err(EngineError::Options { field, found, expected });
-        if self.block_tokens == 0 || !self.block_tokens.is_multiple_of(32) {
-            return wrong("block_tokens", self.block_tokens.to_string(), "a multiple of 32");
-        }
-        if !self.chunks.iter().any(|&c| c > 1) || !self.chunks.is_sorted() {
-            return wrong("chunks", format!("{:?}", self.chunks), "ascending sizes, one of them above 1");
-        }
-        if !matches!(self.cache, Elem::F16 | Elem::F32) {
-            return wrong("cache", format!("{:?}", self.cache), "F16 or F32");
-        }
-        Ok(())
-    }
-}
 
 /// What to generate.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,14 +90,6 @@ pub struct Engine<E: Executor> {
     pages: Pages,
     options: EngineOptions,
     pace: Pace,
-}
-
-/// A step that was submitted.
-struct UnderWay<T> {
-    ticket: T,
-    /// Rows that it may add to the cache.
-    rows: usize,
-    drafts: bool,
 }
 
 /// A chunk of a prompt, placed where its plan reads it.
@@ -384,114 +310,6 @@ impl<E: Executor> Engine<E> {
         Ok(())
     }
 
-    /// Submits the drafting of tokens behind what was just submitted, if a layer of the model does it.
-    fn predict(&mut self, n_kv: u32) -> Result<(), EngineError> {
-        let drafting = self.state.drafting.filter(|_| self.pace.is_on());
-        let Some(Drafting::NextToken { n_drafts, .. }) = drafting else { return Ok(()) };
-        // Drafts stand up to so many positions behind the cached ones, in the extra layer's cache alone.
-        let n_kv = (n_kv + n_drafts).min(self.options.n_ctx);
-        self.reserve(n_kv as usize);
-        let [first, further] = self.plans.predict.as_ref().expect("was compiled with the state");
-        for plan in [first].into_iter().chain(std::iter::repeat_n(further, n_drafts as usize - 1)) {
-            self.executor.submit(plan, n_kv, None).map_err(EngineError::executor)?;
-        }
-        Ok(())
-    }
-
-    /// Submits a step behind at most `n_cached` cached positions.
-    fn submit_step(&mut self, n_cached: usize) -> Result<UnderWay<E::Ticket>, EngineError> {
-        let drafts = self.plans.verify.is_some() && self.pace.next_drafts();
-        let rows = match &self.plans.verify {
-            Some((rows, _)) if drafts => *rows as usize,
-            _ => 1,
-        };
-        let n_kv = (n_cached + rows).min(self.options.n_ctx as usize);
-        self.reserve(n_kv);
-        let plan = match &self.plans.verify {
-            Some((_, verify)) if drafts => verify,
-            _ => &self.plans.decode,
-        };
-        let result = Some(self.state.sampler.result);
-        let ticket = self.executor.submit(plan, n_kv as u32, result).map_err(EngineError::executor)?;
-        if drafts {
-            self.predict(n_kv as u32)?;
-        }
-        Ok(UnderWay { ticket: ticket.expect("a result was asked for"), rows, drafts })
-    }
-
-    /// Reads the first token and goes on, steps ahead of what is read.
-    async fn decode(
-        &mut self,
-        first: E::Ticket,
-        max_tokens: u32,
-        ending: &mut Generation,
-        on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<(), EngineError> {
-        let depth = self.options.run_ahead.clamp(1, self.executor.max_in_flight());
-        let mut under_way = VecDeque::from([UnderWay { ticket: first, rows: 0, drafts: false }]);
-        let mut n_cached = ending.n_prompt;
-        loop {
-            // Every step draws a token at least.
-            while ending.n_generated + under_way.len() < max_tokens as usize && under_way.len() < depth {
-                let ahead: usize = under_way.iter().map(|step| step.rows).sum();
-                let step = self.submit_step(n_cached + ahead)?;
-                under_way.push_back(step);
-            }
-            let Some(step) = under_way.pop_front() else { break };
-            let mut result = SampleResult::default();
-            let out = bytemuck::bytes_of_mut(&mut result);
-            self.executor.read_ticket(step.ticket, out).await.map_err(EngineError::executor)?;
-            if result.status == SampleResult::AFTER_END {
-                break;
-            }
-            n_cached = result.n_cached as usize;
-            self.pace.arrived(step.drafts, result.n_drawn as usize);
-            if let (Some(stats), true) = (&mut ending.drafts, step.drafts) {
-                stats.count(&result);
-            }
-            if !self.take(&result, ending, on_event) {
-                break;
-            }
-        }
-        self.drain(under_way.into_iter().map(|step| step.ticket)).await
-    }
-
-    /// Hands on what a step drew. Returns whether more may follow.
-    fn take(
-        &mut self,
-        result: &SampleResult,
-        ending: &mut Generation,
-        on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
-    ) -> bool {
-        let (last, others) = result.drawn().split_last().expect("a step draws a token");
-        for &token in others {
-            ending.n_generated += 1;
-            let broken = on_event(Event::Token(token)).is_break();
-            self.append(token);
-            if broken {
-                return false;
-            }
-        }
-        ending.n_generated += 1;
-        let broken = on_event(Event::Token(*last)).is_break();
-        ending.finish = match result.status {
-            SampleResult::STOPPED => Finish::Stop,
-            SampleResult::LENGTH => Finish::Length,
-            _ if broken => Finish::Cancelled,
-            _ => {
-                // Some later step, submitted or not, takes this token into the cache.
-                self.append(*last);
-                return true;
-            }
-        };
-        false
-    }
-
-    fn append(&mut self, token: u32) {
-        self.reserve(self.pages.n_tokens() + 1);
-        self.pages.append(&[token]);
-    }
-
     /// The logits of every position, row by row: `on_row(position, logits)`. Leaves the cache with these tokens.
     ///
     /// # Errors
@@ -525,26 +343,5 @@ impl<E: Executor> Engine<E> {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_that_cannot_work_are_named() {
-        let bad = [
-            ("block_tokens", EngineOptions { block_tokens: 48, ..EngineOptions::default() }),
-            ("block_tokens", EngineOptions { block_tokens: 0, ..EngineOptions::default() }),
-            ("chunks", EngineOptions { chunks: vec![1], ..EngineOptions::default() }),
-            ("chunks", EngineOptions { chunks: vec![64, 32], ..EngineOptions::default() }),
-            ("cache", EngineOptions { cache: Elem::U32, ..EngineOptions::default() }),
-        ];
-        assert!(EngineOptions::default().check().is_ok());
-        for (name, options) in bad {
-            let error = options.check().expect_err("is refused");
-            assert!(matches!(error, EngineError::Options { field, .. } if field == name), "{error}");
-        }
     }
 }

@@ -6,14 +6,16 @@
 mod drafting;
 mod engine;
 mod error;
+mod options;
 mod pages;
 mod plans;
 mod sampling;
 mod trace;
 
 pub use drafting::{Draft, DraftKind, DraftStats};
-pub use engine::{Engine, EngineOptions, Event, Finish, Generation, Request, check_context};
+pub use engine::{Engine, Event, Finish, Generation, Request};
 pub use error::EngineError;
+pub use options::{EngineOptions, check_context};
 pub use pages::Pages;
 pub use plans::PlanSet;
 pub use sampling::{Sampling, Thought};

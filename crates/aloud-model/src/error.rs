@@ -39,7 +39,7 @@ pub enum ModelError {
     },
     /// A relative of a supported family that needs more than is built.
     #[error(
-        "`{found}` is not supported: it needs {missing}; supported relatives are DeepSeek-V2, V3, V3.1, R1, Moonlight and Kimi-K2"
+        "`{found}` is not supported: it needs {missing}; supported relatives are DeepSeek-V2, V3, V3.1 and R1"
     )]
     Variant {
         /// What the model says.
