@@ -38,9 +38,7 @@ pub enum ModelError {
         supported: &'static str,
     },
     /// A relative of a supported family that needs more than is built.
-    #[error(
-        "`{found}` is not supported: it needs {missing}; supported relatives are DeepSeek-V2, V3, V3.1 and R1"
-    )]
+    #[error("`{found}` is not supported: it needs {missing}; supported relatives are DeepSeek-V2, V3, V3.1 and R1")]
     Variant {
         /// What the model says.
         found: String,
