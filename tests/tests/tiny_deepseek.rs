@@ -1,8 +1,8 @@
 //! The tiny DeepSeek models: their generator, their goldens, and what their files hold.
 
 use aloud_format::{DType, Gguf, MetaValue, Metadata, TensorSet, dequantize};
-use aloud_tests::places::{best_ids, worst_error};
-use aloud_tests::tiny::{Family, Form, Fp8Scales, Tiny, VOCAB, Written, golden, mtp_golden, values};
+use aloud_tests::places::worst_error;
+use aloud_tests::tiny::{Family, Form, Fp8Scales, Tiny, VOCAB, Written, check_golden, golden, mtp_golden, values};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -18,11 +18,7 @@ fn the_goldens_agree_with_an_independent_computation() {
         ("its prediction layer", mtp_golden(), [81, 197, 46, 235, 58, 220, 162, 63], 15.778_295, mtp),
     ];
     for (name, golden, ids, norm, first) in known {
-        assert_eq!(best_ids(&golden[..8 * VOCAB], VOCAB), ids, "{name}");
-        let row = &golden[7 * VOCAB..8 * VOCAB];
-        let got = row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-        assert!((got - norm).abs() < 2e-5, "{name}: the norm {got} is not {norm}");
-        assert!(row.iter().zip(first).all(|(&a, b)| (f64::from(a) - b).abs() < 2e-5), "{name}");
+        check_golden(name, &golden, &ids, norm, &first);
     }
 }
 

@@ -139,8 +139,8 @@ pub struct PlanSet<P> {
     pub decode: P,
     /// Chunks of a prompt by size, ascending: without and with drawing a token after the last row.
     pub prefill: Vec<(u32, P, P)>,
-    /// One token and drafts in, one token and those drafts that were right out; and how many tokens go in at most.
-    pub verify: Option<(u32, P)>,
+    /// One token and drafts in, one token and those drafts that were right out.
+    pub verify: Option<P>,
     /// Multi-token prediction: the first draft of a step, and each further one.
     pub predict: Option<[P; 2]>,
 }
@@ -160,10 +160,7 @@ impl<P> PlanSet<P> {
             prefill.insert(0, (chunk, plan(End::Nothing)?, plan(End::Draw)?));
         }
         let verify = match &state.drafting {
-            Some(drafting) => {
-                let rows = 1 + drafting.n_drafts();
-                Some((rows, compile(record(decoder, state, rows, End::Verify), false)?))
-            }
+            Some(drafting) => Some(compile(record(decoder, state, 1 + drafting.n_drafts(), End::Verify), false)?),
             None => None,
         };
         let predict = match &state.drafting {

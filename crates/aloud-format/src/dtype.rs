@@ -190,6 +190,24 @@ impl DType {
         Self::DEQUANTISED.contains(&self)
     }
 
+    /// The format itself, or the one that `llama-quantize` takes instead if rows of `row_elems` values are not whole blocks
+    /// of it.
+    #[must_use]
+    pub fn for_rows_of(self, row_elems: u64) -> Self {
+        if row_elems.is_multiple_of(self.block_elems() as u64) {
+            return self;
+        }
+        let instead = match self {
+            Self::Q2_K | Self::Q3_K => Self::Q4_0,
+            Self::Q4_K => Self::Q5_0,
+            Self::Q5_K => Self::Q5_1,
+            Self::Q6_K => Self::Q8_0,
+            Self::IQ4_XS => Self::IQ4_NL,
+            _ => Self::F16,
+        };
+        instead.for_rows_of(row_elems)
+    }
+
     /// Whether a file can have the type.
     pub fn is_of_files(self) -> bool {
         self.row().ggml_id.is_some() || self.row().safetensors.is_some()

@@ -19,6 +19,6 @@ pub use fill::{Filler, Spread};
 pub use parts::{Make, Part, permuted};
 pub use plan::{Container, Plan, PlannedFile, PlannedTensor};
 pub use presets::{PRESETS, Preset};
-pub use quant::{Fp8Scales, Quant, fallback, fp8_scales, hf_dtype};
+pub use quant::{Fp8Scales, Quant, fp8_scales, hf_dtype};
 pub use shape::{Arch, Scaling, Shape};
 pub use write::{write_file, write_plan};

@@ -76,7 +76,7 @@ impl Quant {
             Quant::Q4KM => DType::Q4_K,
             Quant::Q5KM => DType::Q5_K,
         };
-        fallback(wanted, extents.last().copied().unwrap_or(0))
+        wanted.for_rows_of(extents.last().copied().unwrap_or(0))
     }
 
     /// Whether llama.cpp's mixes spend more bits on this tensor.
@@ -90,23 +90,6 @@ impl Quant {
         let chosen = layer < eighth || layer >= 7 * shape.n_blocks() / 8 || (layer - eighth) % 3 == 2;
         chosen && ["attn_v.", "attn_kv_b.", "ffn_down"].iter().any(|part| name.contains(part))
     }
-}
-
-/// What `llama-quantize` takes instead if rows are not whole blocks of a format.
-#[must_use]
-pub fn fallback(dtype: DType, row_elems: u64) -> DType {
-    if row_elems.is_multiple_of(dtype.block_elems() as u64) {
-        return dtype;
-    }
-    let smaller = match dtype {
-        DType::Q2_K | DType::Q3_K => DType::Q4_0,
-        DType::Q4_K => DType::Q5_0,
-        DType::Q5_K => DType::Q5_1,
-        DType::Q6_K => DType::Q8_0,
-        DType::IQ4_XS => DType::IQ4_NL,
-        _ => DType::F16,
-    };
-    fallback(smaller, row_elems)
 }
 
 /// What the scales of 8-bit weights are stored as.

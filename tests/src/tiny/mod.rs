@@ -7,6 +7,7 @@ mod write;
 pub use aloud_make_model::{Form, Fp8Scales, permuted};
 pub use write::{Stored, Written};
 
+use crate::places::best_ids;
 use aloud_make_model::{Arch, Scaling, Shape};
 use std::path::Path;
 
@@ -250,4 +251,17 @@ fn parse_rows(name: &str, bytes: &[u8], n_rows: usize) -> Vec<f32> {
     let (words, rest) = bytes.as_chunks();
     assert!(rest.is_empty() && words.len() == n_rows * VOCAB, "{name}: {n_rows} rows of 256");
     words.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+/// Checks the rows of [`SHORT`] in a golden against numbers of another program: the most likely ids, and of the last row the
+/// 2-norm and the first logits.
+///
+/// # Panics
+/// If they differ.
+pub fn check_golden(name: &str, golden: &[f32], ids: &[u32], norm: f64, first: &[f64]) {
+    assert_eq!(best_ids(&golden[..8 * VOCAB], VOCAB), ids, "{name}");
+    let row = &golden[7 * VOCAB..8 * VOCAB];
+    let got = row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    assert!((got - norm).abs() < 2e-5, "{name}: the norm {got} is not {norm}");
+    assert!(row.iter().zip(first).all(|(&a, b)| (f64::from(a) - b).abs() < 2e-5), "{name}");
 }

@@ -32,23 +32,18 @@ impl<E: Executor> Engine<E> {
 
     /// Submits a step behind at most `n_cached` cached positions.
     pub(super) fn submit_step(&mut self, n_cached: usize) -> Result<UnderWay<E::Ticket>, EngineError> {
-        let drafts = self.plans.verify.is_some() && self.pace.next_drafts();
-        let rows = match &self.plans.verify {
-            Some((rows, _)) if drafts => *rows as usize,
-            _ => 1,
-        };
+        let drafting = self.state.drafting.filter(|_| self.pace.next_drafts());
+        let rows = drafting.map_or(1, |drafting| 1 + drafting.n_drafts() as usize);
         let n_kv = (n_cached + rows).min(self.options.n_ctx as usize);
         self.reserve(n_kv);
-        let plan = match &self.plans.verify {
-            Some((_, verify)) if drafts => verify,
-            _ => &self.plans.decode,
-        };
+        let verify = self.plans.verify.as_ref().filter(|_| drafting.is_some());
+        let plan = verify.unwrap_or(&self.plans.decode);
         let result = Some(self.state.sampler.result);
         let ticket = self.executor.submit(plan, n_kv as u32, result).map_err(EngineError::executor)?;
-        if drafts {
+        if drafting.is_some() {
             self.predict(n_kv as u32)?;
         }
-        Ok(UnderWay { ticket: ticket.expect("a result was asked for"), rows, drafts })
+        Ok(UnderWay { ticket: ticket.expect("a result was asked for"), rows, drafts: drafting.is_some() })
     }
 
     /// Reads the first token and goes on, steps ahead of what is read.

@@ -28,7 +28,7 @@ impl<P> PlanSet<P> {
         match which {
             Which::Chunk { size, last } => self.chunk(size, last),
             Which::Decode => &self.decode,
-            Which::Verify => &self.verify.as_ref().expect("there is drafting").1,
+            Which::Verify => self.verify.as_ref().expect("there is drafting"),
             Which::Predict { first } => &self.predict.as_ref().expect("a layer drafts")[usize::from(!first)],
         }
     }
@@ -103,8 +103,8 @@ impl<E: Executor> Engine<E> {
         before: &SampleResult,
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Option<SampleResult>, EngineError> {
-        let (which, rows) = match &self.traced.as_ref().expect("was compiled").verify {
-            Some((rows, _)) if self.pace.is_on() => (Which::Verify, *rows),
+        let (which, rows) = match self.state.drafting {
+            Some(drafting) if self.pace.is_on() => (Which::Verify, 1 + drafting.n_drafts()),
             _ => (Which::Decode, 1),
         };
         let n_kv = (before.n_cached + rows).min(self.options.n_ctx);

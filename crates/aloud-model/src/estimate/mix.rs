@@ -57,15 +57,16 @@ impl Mix {
         let name = PartName::of(&tensor.name);
         let small = tensor.shape.len() < 2 || name.is(names::ROUTER);
         let outer = name.layer_idx.is_none();
+        let row_elems = tensor.shape.last().copied().unwrap_or(0);
         match self {
             Mix::Fp8 if name.is(names::ROUTER_BIAS) => DType::F32,
             Mix::Fp8 if small || outer => DType::BF16,
             Mix::Fp8 => DType::F8_E4M3,
             _ if small => DType::F32,
-            Mix::Uniform(dtype) if name.is(names::HEAD) => fitting(head(dtype), tensor),
-            Mix::Uniform(dtype) => fitting(dtype, tensor),
-            Mix::Medium(_) if name.is(names::HEAD) => fitting(DType::Q6_K, tensor),
-            Mix::Medium(dtype) => fitting(medium(dtype, config, &name), tensor),
+            Mix::Uniform(dtype) if name.is(names::HEAD) => head(dtype).for_rows_of(row_elems),
+            Mix::Uniform(dtype) => dtype.for_rows_of(row_elems),
+            Mix::Medium(_) if name.is(names::HEAD) => DType::Q6_K.for_rows_of(row_elems),
+            Mix::Medium(dtype) => medium(dtype, config, &name).for_rows_of(row_elems),
         }
     }
 }
@@ -90,20 +91,6 @@ fn medium(dtype: DType, config: &Config, name: &PartName<'_>) -> DType {
         DType::Q4_K if is_value && n == 80 && config.latent.is_none() => DType::Q5_K,
         _ => dtype,
     }
-}
-
-/// The format itself, or the nearest whose blocks divide the rows.
-fn fitting(dtype: DType, tensor: &Wanted) -> DType {
-    let cols = tensor.shape.last().copied().unwrap_or(0);
-    let divides = |dtype: DType| cols.is_multiple_of(dtype.block_elems() as u64);
-    let instead = match dtype {
-        _ if divides(dtype) => return dtype,
-        DType::Q4_K => DType::Q5_0,
-        DType::Q5_K => DType::Q5_1,
-        DType::Q6_K => DType::Q8_0,
-        _ => DType::F16,
-    };
-    if divides(instead) { instead } else { DType::F16 }
 }
 
 /// A GGUF name in its parts.
