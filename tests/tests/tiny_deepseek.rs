@@ -2,7 +2,7 @@
 
 use aloud_format::{DType, Gguf, MetaValue, Metadata, TensorSet, dequantize};
 use aloud_tests::places::worst_error;
-use aloud_tests::tiny::{Family, Form, Fp8Scales, Tiny, VOCAB, Written, check_golden, golden, mtp_golden, values};
+use aloud_tests::tiny::{Family, Form, Fp8Scales, Tiny, Written, check_golden, golden, mtp_golden, values};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

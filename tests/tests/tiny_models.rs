@@ -6,7 +6,7 @@ use aloud_ops::{Elem, Executor};
 use aloud_tests::FORMATS;
 use aloud_tests::places::{Place, fastest_gpu, gpus, greedy, oracle_and_gpu, worst_error};
 use aloud_tests::tiny::{
-    Family, Form, ROWS, SHORT, Stored, Tiny, VOCAB, check_golden, fnv1a64, golden, long, permuted, values,
+    Family, Form, ROWS, SHORT, Stored, Tiny, check_golden, fnv1a64, golden, long, permuted, values,
 };
 
 /// With an f32 cache nothing is rounded to less than f32, here as in the reference: what is left is the order of sums.
