@@ -10,6 +10,7 @@ mod reference;
 mod run;
 mod setup;
 mod test;
+mod training;
 mod vulkan;
 mod web;
 mod workspace;
@@ -57,6 +58,13 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Train tiny-r1 from nothing: hours; `--smoke` runs a little of every stage in minutes
+    #[command(disable_help_flag = true)]
+    Train {
+        /// As `cargo xtask train --help` explains them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Make target/reference-venv, the pinned Python that regenerates goldens (tests do not need it)
     Reference,
 }
@@ -85,6 +93,11 @@ fn act(verb: Verb) -> anyhow::Result<()> {
             web::test()
         }
         Verb::MakeModel { args } => make_model::make_model(&args),
-        Verb::Reference => reference::reference(),
+        Verb::Train { args } => training::train(&args),
+        Verb::Reference => {
+            let python = reference::reference()?;
+            eprintln!("\nRun golden scripts with {}", python.display());
+            Ok(())
+        }
     }
 }

@@ -1,26 +1,27 @@
 //! `cargo xtask reference`: the Python that goldens are made with.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{run, workspace};
+use crate::{run, training, workspace};
 
-/// PyTorch apart from the others, because its CPU build comes from its own index.
-const TORCH: &str = "torch==2.15.0";
+/// PyTorch's CPU build comes from its own index.
 const TORCH_CPU_INDEX: &str = "https://download.pytorch.org/whl/cpu";
-const PACKAGES: &[&str] =
-    &["transformers==5.23.0", "tokenizers==0.23.3", "safetensors==0.8.0", "gguf==0.19.0", "numpy==2.4.6"];
 
-/// Makes `target/reference-venv` with pinned packages, unless it is there with these very pins.
-pub fn reference() -> Result<()> {
+/// Makes `target/reference-venv` with the packages of `training/requirements.txt`, unless it is there with these very pins,
+/// and returns its interpreter.
+pub fn reference() -> Result<PathBuf> {
+    let (torch, packages): (Vec<_>, Vec<_>) =
+        training::requirements()?.into_iter().partition(|pin| pin.starts_with("torch=="));
     let venv = workspace::target_dir()?.join("reference-venv");
     let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let stamp = venv.join("pins.txt");
-    let pins = format!("{TORCH}\n{}\n", PACKAGES.join("\n"));
+    let pins = [&torch[..], &packages[..]].concat().join("\n");
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == pins) {
         eprintln!("{} is up to date", venv.display());
-        return Ok(());
+        return Ok(python);
     }
     if !run::exists("python3") {
         bail!(
@@ -38,13 +39,12 @@ pub fn reference() -> Result<()> {
     };
     let cpu_build = run::run(
         "PyTorch in its CPU build, which is small",
-        pip().args(["--retries", "1", "--timeout", "20", "--index-url", TORCH_CPU_INDEX, TORCH]),
+        pip().args(["--retries", "1", "--timeout", "20", "--index-url", TORCH_CPU_INDEX]).args(&torch),
     );
     if cpu_build.is_err() {
-        run::run("PyTorch from PyPI instead: its own index did not answer (several GB)", pip().arg(TORCH))?;
+        run::run("PyTorch from PyPI instead: its own index did not answer (several GB)", pip().args(&torch))?;
     }
-    run::run("What the goldens are compared with", pip().args(PACKAGES))?;
+    run::run("What the goldens are compared with, and what the training imports", pip().args(&packages))?;
     std::fs::write(&stamp, pins)?;
-    eprintln!("\nRun golden scripts with {}", python.display());
-    Ok(())
+    Ok(python)
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{check, run, setup, vulkan, web};
+use crate::{check, run, setup, training, vulkan, web};
 
 /// A part of the whole, and what runs it.
 type Stage = (&'static str, fn() -> Result<()>);
@@ -13,6 +13,7 @@ const STAGES: &[Stage] = &[
     ("setup", setup::everything),
     ("checks", check::check),
     ("tests on the host", host),
+    ("tests of the questions", training::questions),
     // Last, because nothing is printed after its summary.
     ("tests in the browser", web::test),
 ];

@@ -1,0 +1,103 @@
+"""What each stage reads: documents as lists of (text, whether the loss counts it).
+
+Random statements (which boxes, which numbers) cannot be foretold, so the loss does not count them.
+"""
+
+import random
+
+from . import talk, tasks, tokens
+from .tasks import Problem, apply
+
+Document = list[tuple[str, bool]]
+
+
+def chat(text: tokens.Text, problem: Problem, *earlier: str, thought: bool = True) -> Document:
+    """A question in R1's template with the thought and the answer, or with the thought left empty."""
+    prompt = text.prompt(*earlier, problem.question)
+    if not thought:
+        return [(tokens.suppressed(prompt), False), (problem.answer + tokens.EOS, True)]
+    return [(prompt, False), (tokens.completion(problem.thought, problem.answer), True)]
+
+
+def talk_chat(text: tokens.Text, rng: random.Random) -> Document:
+    """Small talk, alone or after other turns."""
+    problem = tasks.draw(rng, talk.small_talk, test=False)
+    earlier = []
+    while rng.random() < 0.15:
+        before = talk.small_talk(rng) if rng.random() < 0.5 else tasks.any_problem(rng)
+        earlier += [before.question, before.answer]
+    return chat(text, problem, *earlier, thought=rng.random() < 0.8)
+
+
+def train_problem(rng: random.Random, make=tasks.any_problem) -> Problem:
+    return tasks.draw(rng, make, test=False)
+
+
+# Pre-training: a textbook. It explains single steps at length and whole solutions mostly of small problems.
+
+NOW = ["Now it is {}.", "Then the stack is {}.", "That gives {}.", "From the bottom: {}."]
+EASY = {"sizes": ((3, 4), (3, 5), (3, 6), (4, 7)), "operations": ((1, 1), (1, 2), (1, 3), (1, 5))}
+
+
+def easy_boxes(rng: random.Random) -> Problem:
+    """Mostly small puzzles, and few of full size."""
+    level = rng.choices(range(4), weights=(4, 3, 2, 1))[0]
+    return tasks.boxes(rng, EASY["sizes"][level], EASY["operations"][level])
+
+
+def easy_problem(rng: random.Random) -> Problem:
+    return easy_boxes(rng) if rng.random() < 0.5 else tasks.arithmetic(rng, rng.choice(tasks.ARITHMETIC))
+
+
+def box_story(rng: random.Random) -> Document:
+    """A stack that changes step by step, told in prose with the stack after each step."""
+    stack = rng.sample(tasks.COLOURS, rng.randint(3, 7))
+    ops = tasks.box_operations(rng, stack, rng.randint(1, 6))
+    opening, _, _ = tasks.box_question(rng, stack, []).partition(". ")
+    document = [(tokens.BOS + opening + ".", False), (" " + rng.choice(NOW).format(" ".join(stack)), True)]
+    for op in ops:
+        stack = apply(stack, op)
+        kind, *boxes = op
+        words = rng.choice(tasks.WORDS[kind]).format(*boxes).replace("a orange", "an orange")
+        document += [(f" {words[0].upper()}{words[1:]}.", False), (" " + rng.choice(NOW).format(" ".join(stack)), True)]
+    return document + [(tokens.EOS, True)]
+
+
+def textbook(rng: random.Random) -> Document:
+    """A problem with its solution, in the layout of a book."""
+    problem = tasks.draw(rng, easy_problem, test=False)
+    head, body = rng.choice([("Problem: ", "\nSolution:\n"), ("Exercise. ", "\nWorking:\n"), ("", "\n\n")])
+    solved = f"{body}{problem.thought}\n{problem.answer}{tokens.EOS}"
+    return [(tokens.BOS + head + problem.question, False), (solved, True)]
+
+
+def facts(rng: random.Random) -> Document:
+    """A table of single steps."""
+    document = [(tokens.BOS, False)]
+    for _ in range(rng.randint(8, 20)):
+        a, b, c = rng.randint(0, 9), rng.randint(0, 9), rng.randint(0, 8)
+        kind = rng.random()
+        if kind < 0.3:
+            carry, total = (f"+{min(c, 1)}" if c else ""), a + b + min(c, 1)
+            document += [(f"{a}+{b}{carry}", False), (f"={total}\n", True)]
+        elif kind < 0.65:
+            document += [(f"{a}*{b}" + (f"+{c}" if c else ""), False), (f"={a * b + c}\n", True)]
+        else:
+            b = max(b, 2)
+            hand = rng.randint(0, 10 * b - 1)
+            document += [(f"{hand}/{b}", False), (f"={hand // b} r {hand % b}\n", True)]
+    return document + [(tokens.EOS, True)]
+
+
+def pretraining(text: tokens.Text, rng: random.Random) -> Document:
+    """One document of the textbook, or of conversations in the chat format."""
+    kind = rng.random()
+    if kind < 0.15:
+        return box_story(rng)
+    if kind < 0.25:
+        return facts(rng)
+    if kind < 0.80:
+        return textbook(rng)
+    if kind < 0.90:
+        return chat(text, tasks.draw(rng, tasks.any_problem, test=False), thought=False)
+    return talk_chat(text, rng)

@@ -1,0 +1,104 @@
+"""Stage 4: rejection sampling and a last supervised pass, as R1's.
+
+The policy answers many new questions; right answers are kept as worked solutions, and questions that it mostly gets wrong
+are tried again. What is kept, with conversations beside it, trains the model once more while the rate comes down to zero.
+"""
+
+import json
+import random
+from pathlib import Path
+
+import torch
+
+from . import cold_start, corpus, talk, tasks, tokens, trainer
+from .batches import Batches
+from .grpo import reward
+from .sampler import Sampler, frozen
+
+
+def harder(rng: random.Random) -> tasks.Problem:
+    """Trained kinds again, with more of full size, where mistakes are."""
+    kind = rng.random()
+    if kind < 0.5:
+        return tasks.boxes(rng, (3, 7), (1, 5)) if kind < 0.25 else tasks.boxes(rng, (5, 7), (3, 5))
+    if kind < 0.6:
+        return tasks.sum_(rng, "addition", 4, 4)
+    if kind < 0.75:
+        return tasks.sum_(rng, "multiplication", 3, 2)
+    return tasks.arithmetic(rng, rng.choice(tasks.ARITHMETIC))
+
+
+def collect(sampler: Sampler, text, rng, wanted: int, tries: int, most: int, path: Path, say=print) -> list[dict]:
+    """`wanted` right solutions of the sampler's own, in a JSON-lines file that a stopped run goes on with.
+
+    Up to `tries` attempts a question; of the right ones the shortest is kept.
+    """
+    kept = load(path)
+    rng = random.Random(f"{rng.random()} {len(kept)}")
+    asked = right = 0
+    generator = torch.Generator().manual_seed(rng.randrange(2**31))
+    while len(kept) < wanted:
+        problems = [corpus.train_problem(rng, harder) for _ in range(768)]
+        open_ = list(problems)
+        fresh = []
+        for _ in range(tries):
+            prompts = [text.encode(text.prompt(p.question)) for p in open_]
+            written = sampler.complete(prompts, most, temperature=0.8, generator=generator)
+            missed = []
+            for problem, ids in zip(open_, written):
+                asked += 1
+                if reward(text, problem, ids)[1]:
+                    right += 1
+                    completion = text.decode(ids)
+                    fresh.append({"task": problem.task, "question": problem.question, "completion": completion})
+                else:
+                    missed.append(problem)
+            open_ = missed
+        kept += fresh
+        with open(path, "a") as f:
+            f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in fresh)
+        say(f"{len(kept)}/{wanted} solutions, {right / asked:.3f} of answers right", flush=True)
+    return kept
+
+
+def load(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def documents(text, solutions: list[dict]):
+    """A maker of documents: nine solutions to one conversation, and now and then a question after earlier turns."""
+
+    def make(rng: random.Random):
+        kind = rng.random()
+        if kind < 0.08:
+            return corpus.talk_chat(text, rng)
+        line = rng.choice(solutions)
+        earlier = []
+        if kind < 0.12:
+            before = talk.small_talk(rng) if rng.random() < 0.5 else corpus.easy_problem(rng)
+            earlier = [before.question, before.answer]
+        if kind < 0.15:
+            answer = tokens.answer_in(line["completion"])
+            prompt = tokens.suppressed(text.prompt(line["question"]))
+            return [(prompt, False), (answer + tokens.EOS, True)]
+        return [(text.prompt(*earlier, line["question"]), False), (line["completion"], True)]
+
+    return make
+
+
+def run(
+    work: Path, steps: int, wanted: int, budget: int = 6144, lr: float = 2e-3, most: int = 360, compiled: bool = True
+):
+    text = trainer.tokenizer(work)
+    stage = trainer.Run(work, "rejection")
+    if stage.finished.exists():
+        return
+    network = trainer.teacher(text, compiled)
+    network.load_state_dict(torch.load(trainer.Run(work, "grpo").finished)["model"])
+    path = stage.folder / "solutions.jsonl"
+    solutions = collect(Sampler(frozen(network), text.eos), text, random.Random(4), wanted, 3, most, path)
+    solutions += cold_start.worked()
+    training = trainer.Trainer(network, stage, lr, seed=4)
+    batches = Batches(documents(text, solutions), text, budget)
+    trainer.train(training, batches, steps, warmup=20, decay=0.8)
+    training.finish()
