@@ -146,6 +146,11 @@ def test_text_survives_the_tokenizer_and_digits_stand_alone(text):
         assert ids[0] == text.bos and ids[-1] == text.eos and ids.count(text.open) == ids.count(text.close) == 1
 
 
+def test_tokens_that_an_answer_shows_are_not_special(text):
+    shown = text.tokenizer.decode(text.encode(tokens.BOS + tokens.completion("1+1=2", "2.")), skip_special_tokens=True)
+    assert shown == "1+1=2\n</think>\n\n2."
+
+
 def test_only_well_formed_completions_have_an_answer():
     good = tokens.completion("1+1=2", "2.")
     assert tokens.answer_in(good) == "2."

@@ -1,8 +1,7 @@
 """Stage 3: group relative policy optimization (DeepSeekMath, arXiv 2402.03300), as R1-Zero: rewards by rule alone.
 
 Each question is answered several times at temperature 1. An answer is rewarded if it is right, and a little if it keeps
-the format; what counts is how much better it did than the others of its group. No solution is ever shown. Answers are used
-for one pass and thrown away, so probabilities hardly move between drawing and learning, and no ratio has to be clipped.
+the format; what counts is how much better it did than the others of its group. No solution is ever shown.
 """
 
 import random
@@ -32,7 +31,7 @@ def rollouts(network, text, problems, group: int, most: int, generator):
     """`group` answers to each problem: (prompt ids, completion ids), group by group."""
     sampler = Sampler(frozen(network), text.eos)
     prompts = [text.encode(text.prompt(p.question)) for p in problems for _ in range(group)]
-    return list(zip(prompts, sampler.complete(prompts, most, temperature=1.0, batch=512, generator=generator)))
+    return list(zip(prompts, sampler.complete(prompts, most, temperature=1.0, batch=1024, generator=generator)))
 
 
 def groups_of_rows(samples, advantage, pad_id: int, budget: int, rng):
@@ -58,8 +57,11 @@ def iteration(training, text, questions: int, group: int, most: int, budget: int
     sampled = time.time()
     advantage = advantages(rewards).flatten().tolist()
     norms = []
-    for ids, weights in groups_of_rows(samples, advantage, text.pad, budget, training.rng):
-        norms.append(training.update(ids, weights, lr, balance=0.0, apart=True)["norm"])
+    rows = groups_of_rows(samples, advantage, text.pad, budget, training.rng)
+    with torch.no_grad():
+        before = [training.network.losses(ids, weights != 0, mtp=False)[0] for ids, weights in rows]
+    for (ids, weights), entropies in zip(rows, before):
+        norms.append(training.update(ids, weights, lr, balance=0.0, before=entropies)["norm"])
     by_task = {}
     for i, (_, correct) in enumerate(judged):
         by_task.setdefault(problems[i // group].task, []).append(correct)
@@ -83,7 +85,7 @@ def run(
     group: int = 8,
     most: int = 280,
     budget: int = 8192,
-    lr: float = 1e-4,
+    lr: float = 1.5e-4,
     measured: int = 40,
     compiled: bool = True,
 ):

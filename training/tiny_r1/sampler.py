@@ -21,7 +21,7 @@ def precision(name: str):
 
 
 @torch.no_grad()
-def frozen(network, dtype=torch.bfloat16, quantized: bool = True):
+def frozen(network, dtype=torch.float32, quantized: bool = True):
     """A copy for inference; its linear weights are those that FP8 can hold if `quantized`."""
     copy = type(network)(network.config)
     copy.load_state_dict(network.state_dict())
@@ -40,7 +40,7 @@ def is_linear(name: str, p) -> bool:
 class Sampler:
     """Completions of a frozen network, teacher or student."""
 
-    def __init__(self, network, eos: int, dtype=torch.bfloat16):
+    def __init__(self, network, eos: int, dtype=torch.float32):
         self.network, self.eos = network, eos
         self.precision = "f32" if dtype == torch.float32 else "bf16"
 
@@ -62,12 +62,17 @@ class Sampler:
 
     def _batch(self, prompts, most, temperature, generator):
         net = self.network
-        lengths = torch.tensor([len(p) for p in prompts])
-        ids = torch.full((len(prompts), int(lengths.max())), 0)
-        for i, prompt in enumerate(prompts):
+        # A prompt that comes several times is read once.
+        different = sorted(set(map(tuple, prompts)))
+        places = {prompt: i for i, prompt in enumerate(different)}
+        which = torch.tensor([places[tuple(prompt)] for prompt in prompts])
+        lengths = torch.tensor([len(p) for p in different])
+        ids = torch.full((len(different), int(lengths.max())), 0)
+        for i, prompt in enumerate(different):
             ids[i, : len(prompt)] = torch.tensor(prompt)
         caches, hidden = prefill(net, ids, int(lengths.max()) + most)
-        last = hidden[torch.arange(len(prompts)), lengths - 1]
+        last = hidden[torch.arange(len(different)), lengths - 1][which]
+        caches, lengths = [cache.index_select(0, which) for cache in caches], lengths[which]
         rows = torch.arange(len(prompts))  # which prompt each row of the batch writes
         results = [[] for _ in prompts]
         for _ in range(most):

@@ -42,13 +42,17 @@ def learn(texts) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCAB,
-        special_tokens=[AddedToken(t, special=t in CONTROL, normalized=False) for t in SPECIAL],
+        special_tokens=[AddedToken(t, normalized=False) for t in SPECIAL],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.pre_tokenizer = _splitter(digits=False)
-    return tokenizer
+    # The trainer makes all of them special; in DeepSeek's own files those that an answer shows are not.
+    whole = json.loads(tokenizer.to_str())
+    for token in whole["added_tokens"]:
+        token["special"] = token["content"] in CONTROL
+    return Tokenizer.from_str(json.dumps(whole))
 
 
 def learn_from_tasks(count: int = 20_000, seed: int = 0) -> Tokenizer:

@@ -66,17 +66,24 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = lr
 
-    def update(self, ids, weights, lr: float, balance: float = 1e-3, apart: bool = False) -> dict:
+    def update(self, ids, weights, lr: float, balance: float = 1e-3, before=None) -> dict:
         """One step on `ids` `[B, T]`; each token's cross entropy counts by its weight, 0 being not at all.
 
-        `apart` keeps the gradient of multi-token prediction in its layer.
+        With `before`, the cross entropies when the tokens were drawn, weights are advantages, and the loss is that of
+        proximal policy optimization: a token's probability counts while it is 0.8 to 1.28 of what it was. Multi-token
+        prediction then learns in its own layer only.
         """
         started = time.time()
         counts = weights != 0
         mtp = self.mtp_weight > 0 and self.step % self.mtp_every == 0
-        first, second = self.network.losses(ids, counts, mtp, apart)
+        first, second = self.network.losses(ids, counts, mtp, apart=before is not None)
         total = counts.sum()
-        loss = (first * weights[:, 1:][counts[:, 1:]]).sum() / total
+        weight = weights[:, 1:][counts[:, 1:]]
+        if before is None:
+            loss = (first * weight).sum() / total
+        else:
+            ratio = (before - first).exp()
+            loss = -torch.minimum(ratio * weight, ratio.clamp(0.8, 1.28) * weight).sum() / total
         objective = loss
         if second is not None:
             ahead = second.sum() / total
