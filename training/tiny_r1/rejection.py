@@ -65,22 +65,27 @@ def load(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def documents(text, solutions: list[dict]):
-    """A maker of documents: nine solutions to one conversation, and now and then a question after earlier turns."""
+def documents(text, solutions: list[dict], textbook: float = 0.0):
+    """A maker of documents: solutions, some conversations, now and then a question after earlier turns or without a thought.
+
+    A share of them is pages of the textbook, so that what was learnt from it is not lost.
+    """
 
     def make(rng: random.Random):
+        if rng.random() < textbook:
+            return corpus.pretraining(text, rng)
         kind = rng.random()
         if kind < 0.08:
             return corpus.talk_chat(text, rng)
         line = rng.choice(solutions)
-        earlier = []
-        if kind < 0.12:
-            before = talk.small_talk(rng) if rng.random() < 0.5 else corpus.easy_problem(rng)
-            earlier = [before.question, before.answer]
-        if kind < 0.15:
+        if kind < 0.11:
             answer = tokens.answer_in(line["completion"])
             prompt = tokens.suppressed(text.prompt(line["question"]))
             return [(prompt, False), (answer + tokens.EOS, True)]
+        earlier = []
+        if kind < 0.15:
+            before = talk.small_talk(rng) if rng.random() < 0.5 else corpus.easy_problem(rng)
+            earlier = [before.question, before.answer]
         return [(text.prompt(*earlier, line["question"]), False), (line["completion"], True)]
 
     return make
@@ -99,6 +104,6 @@ def run(
     solutions = collect(Sampler(frozen(network), text.eos), text, random.Random(4), wanted, 3, most, path)
     solutions += cold_start.worked()
     training = trainer.Trainer(network, stage, lr, seed=4)
-    batches = Batches(documents(text, solutions), text, budget)
+    batches = Batches(documents(text, solutions, textbook=0.4), text, budget)
     trainer.train(training, batches, steps, warmup=20, decay=0.8)
     training.finish()
