@@ -84,6 +84,19 @@ fn thinking_can_be_switched() {
 }
 
 #[test]
+fn the_thought_of_r1_is_closed_at_once_if_it_is_not_to_think() {
+    let off = RenderOptions { enable_thinking: Some(false), ..RenderOptions::default() };
+    for name in ["r1-distill-qwen-gguf", "r1-distill-llama-8b"] {
+        let rendered = template(name).render(&user("Hi"), &off).unwrap();
+        assert_eq!(
+            (rendered.text.as_str(), rendered.opens_thought),
+            ("<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜><think>\n\n</think>\n\n", false),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn other_models_open_their_thought_themselves() {
     for name in ["smollm2", "qwen3", "qwen2.5", "llama-3.1"] {
         let rendered = template(name).render(&user("Hi"), &RenderOptions::default());

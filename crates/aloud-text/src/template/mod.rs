@@ -60,9 +60,9 @@ impl Message {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ThinkMode {
     /// Where DeepSeek asks for it: a DeepSeek reasoning template (it names `<｜Assistant｜>` and
-    /// `</think>`) whose prompt ends with `<｜Assistant｜>` gets `<think>\n` appended, unless
-    /// [`RenderOptions::enable_thinking`] is false. Source: usage recommendations in the README of
-    /// deepseek-ai/DeepSeek-R1.
+    /// `</think>`) whose prompt ends with `<｜Assistant｜>` gets `<think>\n` appended. If
+    /// [`RenderOptions::enable_thinking`] is false the thought is closed at once, as R1 itself does where it skips thinking:
+    /// `<think>\n\n</think>\n\n`. Source: usage recommendations in the README of deepseek-ai/DeepSeek-R1.
     #[default]
     Auto,
     /// The prompt stays as the template made it.
@@ -97,7 +97,8 @@ const MAX_RAW_BYTES: u64 = 512 << 20;
 pub struct RenderOptions {
     /// End with the header of the model's reply.
     pub add_generation_prompt: bool,
-    /// Passed to templates that can switch thinking off (Qwen3, DeepSeek-V3.1).
+    /// Passed to templates that can switch thinking off (Qwen3, DeepSeek-V3.1); see [`ThinkMode::Auto`] for R1, whose template
+    /// cannot.
     pub enable_thinking: Option<bool>,
     /// Whether the prompt opens the thought.
     pub think: ThinkMode,
@@ -251,13 +252,13 @@ impl ChatTemplate {
     }
 
     fn finish(&self, mut text: String, options: &RenderOptions) -> RenderedPrompt {
-        let opens = self.is_deepseek_reasoning
-            && options.add_generation_prompt
-            && options.think == ThinkMode::Auto
-            && options.enable_thinking != Some(false)
-            && text.ends_with("<｜Assistant｜>");
-        if opens {
-            text.push_str("<think>\n");
+        if self.is_deepseek_reasoning && options.add_generation_prompt && options.think == ThinkMode::Auto {
+            if text.ends_with("<｜Assistant｜>") {
+                text.push_str("<think>\n");
+            }
+            if options.enable_thinking == Some(false) && text.ends_with("<｜Assistant｜><think>\n") {
+                text.push_str("\n</think>\n\n");
+            }
         }
         RenderedPrompt { opens_thought: options.add_generation_prompt && text.trim_end().ends_with("<think>"), text }
     }
