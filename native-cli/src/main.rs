@@ -1,6 +1,7 @@
 //! The `aloud` command.
 
 mod args;
+mod builtin;
 mod commands;
 mod drafts;
 mod failure;
@@ -20,11 +21,11 @@ fn main() -> ExitCode {
     let done = interrupt::listen().and_then(|()| match cli.command {
         Command::Ask(args) => commands::ask::run(args, talk),
         Command::Chat(args) => commands::chat::run(args, talk),
-        Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args, talk),
         Command::Devices(args) => commands::devices::run(&args),
         Command::Bench(args) => commands::bench::run(&args, talk),
         Command::Logits(args) => commands::logits::run(args, talk),
-        Command::Tokenize(args) => commands::tokenize::run(args),
+        Command::Tokenize(args) => commands::tokenize::run(args, talk),
         Command::Perplexity(args) => commands::perplexity::run(&args, talk),
         Command::Completions(args) => commands::completions::run(&args),
     });

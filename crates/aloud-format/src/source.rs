@@ -41,32 +41,33 @@ impl<S: ByteSource> ByteSource for &S {
     }
 }
 
-/// A file that is in memory already: tests, embedded models.
+/// A file that is in memory already, owned or not: tests, embedded models.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemorySource {
+pub struct MemorySource<B = Vec<u8>> {
     /// What messages call the file.
     pub name: String,
     /// The whole file.
-    pub bytes: Vec<u8>,
+    pub bytes: B,
 }
 
-impl MemorySource {
+impl<B: AsRef<[u8]>> MemorySource<B> {
     /// A source of `bytes` that messages call `name`.
-    pub fn new(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { name: name.into(), bytes: bytes.into() }
+    pub fn new(name: impl Into<String>, bytes: B) -> Self {
+        Self { name: name.into(), bytes }
     }
 }
 
-impl ByteSource for MemorySource {
+impl<B: AsRef<[u8]>> ByteSource for MemorySource<B> {
     fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.bytes.as_ref().len() as u64
     }
 
     async fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), FormatError> {
+        let all = self.bytes.as_ref();
         let range = usize::try_from(offset)
             .ok()
             .and_then(|start| Some(start..start.checked_add(buf.len())?))
-            .and_then(|range| self.bytes.get(range));
+            .and_then(|range| all.get(range));
         match range {
             Some(bytes) => {
                 buf.copy_from_slice(bytes);
@@ -76,7 +77,7 @@ impl ByteSource for MemorySource {
                 &self.name,
                 offset,
                 buf.len(),
-                format_args!("the range ends past the last of {} bytes", self.bytes.len()),
+                format_args!("the range ends past the last of {} bytes", all.len()),
             )),
         }
     }

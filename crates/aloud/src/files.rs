@@ -24,10 +24,32 @@ pub struct HuggingFaceFiles<S> {
     pub tokenizer_config: Option<Vec<u8>>,
     /// `chat_template.jinja`.
     pub chat_template: Option<String>,
+    /// `generation_config.json`: how the model's makers recommend to draw tokens.
+    pub generation_config: Option<Vec<u8>>,
     /// `model.safetensors.index.json`, if the weights are sharded.
     pub index: Option<Vec<u8>>,
     /// The weight files by name.
     pub weights: Vec<(String, S)>,
+}
+
+impl<S> ModelFiles<S> {
+    /// The same files out of other sources.
+    #[must_use]
+    pub fn map<T>(self, mut source: impl FnMut(S) -> T) -> ModelFiles<T> {
+        match self {
+            ModelFiles::Gguf(parts) => ModelFiles::Gguf(parts.into_iter().map(source).collect()),
+            ModelFiles::HuggingFace(folder) => ModelFiles::HuggingFace(HuggingFaceFiles {
+                name: folder.name,
+                config: folder.config,
+                tokenizer: folder.tokenizer,
+                tokenizer_config: folder.tokenizer_config,
+                chat_template: folder.chat_template,
+                generation_config: folder.generation_config,
+                index: folder.index,
+                weights: folder.weights.into_iter().map(|(name, weights)| (name, source(weights))).collect(),
+            }),
+        }
+    }
 }
 
 impl<S: ByteSource> ModelFiles<S> {
@@ -90,6 +112,7 @@ mod native {
             tokenizer: required("tokenizer.json", "a tokenizer beside the weights")?,
             tokenizer_config: optional("tokenizer_config.json"),
             chat_template: optional("chat_template.jinja").and_then(|bytes| String::from_utf8(bytes).ok()),
+            generation_config: optional("generation_config.json"),
             index,
             weights: names.into_iter().map(open).collect::<Result<_, Error>>()?,
         })

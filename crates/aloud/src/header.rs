@@ -2,6 +2,8 @@
 
 use crate::error::Error;
 use crate::files::{HuggingFaceFiles, ModelFiles};
+use crate::recommended::of_generation_config;
+use aloud_engine::Sampling;
 use aloud_format::{ByteSource, Gguf, Metadata, Safetensors, TensorSet};
 use aloud_model::Config;
 use aloud_text::{ChatTemplate, GgufTokenizer, Tokenizer};
@@ -19,6 +21,8 @@ pub struct Header {
     pub template: Option<ChatTemplate>,
     /// The template's source.
     pub template_source: Option<String>,
+    /// How the files say that tokens are to be drawn, if they do.
+    pub sampling: Option<Sampling>,
 }
 
 impl Header {
@@ -49,7 +53,7 @@ impl Header {
         let metadata = gguf.metadata;
         let tensors = TensorSet::from(gguf.tensors);
         let config = Config::from_gguf(&metadata, &tensors)?;
-        Header { config, tensors, tokenizer, template: None, template_source }.with_template()
+        Header { config, tensors, tokenizer, template: None, template_source, sampling: None }.with_template()
     }
 
     async fn of_folder<S: ByteSource>(folder: &HuggingFaceFiles<S>) -> Result<Header, Error> {
@@ -74,7 +78,8 @@ impl Header {
             None => folder.tokenizer_config.as_deref().and_then(template_of_config),
         };
         let tensors = TensorSet::from(safetensors);
-        Header { config, tensors, tokenizer, template: None, template_source }.with_template()
+        let sampling = folder.generation_config.as_deref().map(of_generation_config).transpose()?.flatten();
+        Header { config, tensors, tokenizer, template: None, template_source, sampling }.with_template()
     }
 
     fn with_template(mut self) -> Result<Header, Error> {
@@ -89,6 +94,13 @@ impl Header {
     pub fn is_r1(&self) -> bool {
         let knows = |text| self.template_source.as_ref().is_some_and(|s| s.contains(text));
         knows("<｜Assistant｜>") && knows("</think>")
+    }
+
+    /// The sampling that the model's makers recommend: as its files say, else what DeepSeek recommends for R1 if it is one,
+    /// else greedy.
+    #[must_use]
+    pub fn recommended_sampling(&self) -> Sampling {
+        self.sampling.unwrap_or(if self.is_r1() { Sampling::r1() } else { Sampling::default() })
     }
 
     /// Ids of `<think>` and `</think>`, if the vocabulary has them as tokens.

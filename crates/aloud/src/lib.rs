@@ -32,6 +32,7 @@ mod file;
 mod files;
 mod header;
 mod model;
+mod recommended;
 
 pub use aloud_engine::{
     Draft, DraftKind, EngineError, Finish, LayerTrace, Phase, Sampling, StepTrace, Trace, check_context,

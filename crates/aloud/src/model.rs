@@ -165,12 +165,6 @@ impl Model {
         self.engine.plans().decode.figures(1, n_kv)
     }
 
-    /// The sampling that the model's makers recommend; greedy if they recommend none.
-    #[must_use]
-    pub fn recommended_sampling(&self) -> Sampling {
-        if self.header.is_r1() { Sampling::r1() } else { Sampling::default() }
-    }
-
     /// The ids of a conversation, and whether they end inside a thought. A model without template continues the text of the
     /// messages.
     ///
@@ -209,7 +203,7 @@ impl Model {
         let request = Request {
             prompt,
             max_tokens: options.max_tokens.unwrap_or(u32::MAX),
-            sampling: options.sampling.unwrap_or(self.recommended_sampling()),
+            sampling: options.sampling.unwrap_or(self.header.recommended_sampling()),
             stop_ids: tokenizer.stop_ids().to_vec(),
             n_vocab: tokenizer.vocab_size() as u32,
             thought: think.map(|(open, close)| Thought {

@@ -9,11 +9,14 @@ use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
+  aloud ask \"Compute 27 + 48.\"
   aloud ask -m model.gguf \"Why is the sky blue?\"
   git diff | aloud ask -m model.gguf \"Review this change:\"
   aloud chat -m model.gguf -c 8192 --temp 0.7
   ALOUD_MODEL=model.gguf aloud bench
 
+Without -m a small model answers that is built in, tiny-r1: it thinks like DeepSeek-R1, and knows
+stacks of boxes and sums alone.
 Every flag can be given in the environment too, under the name that its help shows; the flag wins.
 The answer goes to stdout, everything else to stderr.
 
@@ -79,6 +82,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
+  aloud ask \"Compute 27 + 48.\"
   aloud ask -m model.gguf \"Why is the sky blue?\"
   aloud ask -m model.gguf < question.txt
   cat report.md | aloud ask -m model.gguf -c 8192 \"Summarise this:\"
@@ -127,6 +131,7 @@ In the conversation:
   Ctrl-C   stop the answer; what was said stays in the conversation
 
 Examples:
+  aloud chat
   aloud chat -m model.gguf
   aloud chat -m r1.gguf --hide-thinking --history ~/.aloud_history")]
 pub struct ChatArgs {
@@ -157,6 +162,7 @@ Examples:
   aloud inspect --quant Q4_K_M -c 32768 config.json")]
 pub struct InspectArgs {
     /// Model: a GGUF file (any part of a split one), a folder with config.json and safetensors, or a config.json alone
+    /// [default: tiny-r1, which is built in]
     #[arg(env = "ALOUD_MODEL", value_name = "FILE|DIR")]
     pub model: Option<PathBuf>,
     /// What the model would need in this format [default: Q4_K_M, if there are no weights]
@@ -197,6 +203,7 @@ tg is one token after another, behind --depth tokens that are cached before.
 One run of each warms up and does not count. With --draft tg is measured with drafts too, by turns.
 
 Examples:
+  aloud bench -p 128 -n 128 --draft mtp
   aloud bench -m model.gguf
   aloud bench -m model.gguf -p 128,512 -n 0
   aloud bench -m model.gguf -p 0 -n 32 --depth 50,1000 -r 3 --json
@@ -281,7 +288,7 @@ Examples:
 pub struct TokenizeArgs {
     /// The text [default: stdin]
     pub text: Option<String>,
-    /// Model: only its header is read
+    /// Model: only its header is read [default: tiny-r1, which is built in]
     #[arg(short, long, env = "ALOUD_MODEL", value_name = "FILE|DIR")]
     pub model: Option<PathBuf>,
     /// Text that reads like a control token becomes one

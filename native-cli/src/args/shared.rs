@@ -20,7 +20,8 @@ pub struct Talk {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// Model: a GGUF file (any part of a split one), or a folder with config.json and safetensors
+    /// Model: a GGUF file (any part of a split one), or a folder with config.json and safetensors [default: tiny-r1, which is
+    /// built in]
     #[arg(short, long, env = "ALOUD_MODEL", value_name = "FILE|DIR")]
     pub model: Option<PathBuf>,
     /// Context in tokens: prompt and answer together [default: 4096, or less if the model was made for less]
@@ -108,20 +109,20 @@ impl DraftArgs {
     }
 }
 
-/// How tokens are drawn. What is not given is as the model's makers recommend: for R1 temperature 0.6 and top-p 0.95.
+/// How tokens are drawn. What is not given is as the model's makers recommend.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// Tokens to generate at most, thought included [default: until the model ends or the context is full]
     #[arg(short = 'n', long, visible_alias = "n-predict", env = "ALOUD_PREDICT", value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub predict: Option<u32>,
-    /// Temperature; 0 always takes the likeliest token [default: 0.6 for R1 models, else 0]
+    /// Temperature; 0 always takes the likeliest token [default: as the model's generation_config.json says, else 0.6 for R1 models, else 0]
     #[arg(long, visible_alias = "temperature", env = "ALOUD_TEMP", value_parser = zero_or_more)]
     pub temp: Option<f32>,
-    /// Keep the likeliest tokens that reach this probability together [default: 0.95 for R1 models, else 1: off]
+    /// Keep the likeliest tokens that reach this probability together [default: as for --temp, 0.95 for R1 models, else 1: off]
     #[arg(long, env = "ALOUD_TOP_P", value_name = "P", value_parser = share_above_zero)]
     pub top_p: Option<f32>,
-    /// Keep the k likeliest tokens [default: 0: off]
+    /// Keep the k likeliest tokens [default: as for --temp, else 0: off]
     #[arg(long, env = "ALOUD_TOP_K", value_name = "K")]
     pub top_k: Option<u32>,
     /// Drop tokens less likely than this fraction of the likeliest [default: 0: off]
@@ -186,7 +187,7 @@ pub struct TalkArgs {
 pub enum Thinking {
     /// Open the thought of DeepSeek-R1 models, as DeepSeek recommends; others as their template does
     Auto,
-    /// Ask the template not to think; for models that can be asked, such as Qwen3
+    /// Not at all: closes the thought of DeepSeek-R1 models at once, and asks templates that can be asked, such as Qwen3's
     Off,
     /// Leave the prompt exactly as the template makes it
     Template,

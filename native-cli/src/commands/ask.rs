@@ -12,11 +12,11 @@ use std::io::IsTerminal;
 
 /// Runs it.
 pub fn run(args: AskArgs, talk: Talk) -> Result<()> {
-    open::path(args.model.model.as_ref())?;
     let question = question(args.question)?;
     let mut trace = args.trace.as_deref().map(TraceFile::create).transpose()?;
+    let which = open::which(args.model.model.as_ref(), talk);
     let load = args.drafts.over(args.model.load_options(), DraftMode::Auto);
-    let mut model = open::model(&args.model, &load, talk)?;
+    let mut model = open::model(which, &args.model, &load, talk)?;
     let drawn = chat_options(&model, &args.talk, &args.sampling, talk);
     let options = ChatOptions { trace: trace.is_some(), ..drawn };
     let mut messages = system(&args.talk);
@@ -53,7 +53,7 @@ pub fn system(args: &TalkArgs) -> Vec<Message> {
 pub fn chat_options(model: &Model, talk_args: &TalkArgs, sampling: &SamplingArgs, talk: Talk) -> ChatOptions {
     // Keys of hash maps are the one source of randomness in the standard library.
     let random_seed = RandomState::new().hash_one(0) as u32;
-    let drawn = sampling.over(model.recommended_sampling(), random_seed);
+    let drawn = sampling.over(model.header().recommended_sampling(), random_seed);
     if talk.verbose {
         eprintln!(
             "sampling: temperature {}, top-p {}, top-k {}, min-p {}, penalties {} {} {}, seed {}",

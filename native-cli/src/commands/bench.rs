@@ -16,7 +16,8 @@ pub fn run(args: &BenchArgs, talk: Talk) -> Result<()> {
     let plan = Plan::new(args);
     let options = LoadOptions { n_ctx: args.model.ctx_size.or(Some(plan.n_ctx())), ..args.model.load_options() };
     let options = args.drafts.over(options, DraftMode::Off);
-    let mut model = open::model(&args.model, &options, talk)?;
+    let which = open::which(args.model.model.as_ref(), talk);
+    let mut model = open::model(which, &args.model, &options, talk)?;
     let bar = open::bar(talk, "measuring {wide_bar} run {pos}/{len}");
     bar.set_length(plan.n_runs(model.draft().is_some()));
     let mut prefill = Vec::new();

@@ -23,8 +23,9 @@ Ctrl-C   stop the answer";
 /// Runs it.
 pub fn run(args: ChatArgs, talk: Talk) -> Result<()> {
     let mut lines = Lines::open(args.history.clone())?;
+    let which = open::which(args.model.model.as_ref(), talk);
     let load = args.drafts.over(args.model.load_options(), DraftMode::Auto);
-    let mut model = open::model(&args.model, &load, talk)?;
+    let mut model = open::model(which, &args.model, &load, talk)?;
     let options = chat_options(&model, &args.talk, &args.sampling, talk);
     let show = Show { json: false, hide_thinking: args.talk.hide_thinking, stats: args.talk.stats, talk };
     let mut conversation = Conversation { messages: system(&args.talk), n_fixed: system(&args.talk).len() };

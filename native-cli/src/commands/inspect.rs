@@ -1,12 +1,12 @@
 //! `aloud inspect`: what a model file holds, and what it needs.
 
-use crate::args::InspectArgs;
+use crate::args::{InspectArgs, Talk};
 use crate::commands::estimate;
-use crate::failure::Usage;
+use crate::open::{Source, Which};
 use crate::text::{bytes, count, printable};
 use crate::{failure, open};
 use aloud::{
-    ByteSource, Config, FileSource, Header, MemoryNeed, MetaArray, MetaValue, ModelFiles, TensorInfo, TensorSet,
+    ByteSource, Config, Header, MemoryNeed, MetaArray, MetaValue, ModelFiles, Sampling, TensorInfo, TensorSet,
 };
 use anyhow::{Context, Result, anyhow};
 use pollster::block_on;
@@ -21,17 +21,18 @@ const SHOWN_CHARS: usize = 60;
 const FIRST_CTX: u32 = 2048;
 
 /// Runs it.
-pub fn run(args: &InspectArgs) -> Result<()> {
-    let missing = || Usage("no model: give a GGUF file or a model folder, or set ALOUD_MODEL=FILE".into());
-    let path = args.model.as_ref().ok_or_else(missing)?;
-    if let Some(file) = estimate::config_alone(path) {
+pub fn run(args: &InspectArgs, talk: Talk) -> Result<()> {
+    let which = open::which(args.model.as_ref(), talk);
+    if let Which::At(path) = which
+        && let Some(file) = estimate::config_alone(path)
+    {
         let json = std::fs::read(&file).with_context(|| format!("`{}`", file.display()))?;
         let config = Config::from_json(&json).map_err(aloud::Error::from)?;
         return estimate::run(&file.display().to_string(), &config, &contexts(&config, args)?, args);
     }
-    let report = match ModelFiles::open(path)? {
-        ModelFiles::Gguf(parts) => of_gguf(path.display().to_string(), &parts)?,
-        folder => of_folder(path.display().to_string(), &folder)?,
+    let report = match which.files()? {
+        ModelFiles::Gguf(parts) => of_gguf(which.to_string(), &parts)?,
+        folder => of_folder(which.to_string(), &folder)?,
     };
     if args.quant.is_some() {
         let config = report.config.as_ref().map_err(|problem| anyhow!("{problem}"))?;
@@ -56,33 +57,38 @@ struct Report {
     tensors: TensorSet,
     /// The config, or why this model cannot run here.
     config: Result<Config, String>,
-    is_r1: bool,
+    /// How tokens are drawn unless told otherwise, if this is an R1 model.
+    r1: Option<Sampling>,
     found_bytes: u64,
     /// What the files would have if nothing were cut off.
     whole_bytes: u64,
 }
 
-fn of_gguf(path: String, parts: &[FileSource]) -> Result<Report> {
+fn of_gguf(path: String, parts: &[Source]) -> Result<Report> {
     let gguf = open::gguf(parts)?;
     let metadata = gguf.metadata.iter().map(|(key, value)| (key.to_owned(), short_meta(value))).collect();
     let format = format!("GGUF version {}", gguf.version);
     let tensors = TensorSet::from(gguf.tensors.clone());
-    let (config, is_r1) = match Header::of_gguf(gguf) {
-        Ok(header) => (Ok(header.config.clone()), header.is_r1()),
-        Err(error) => (Err(failure::one_line(&error.into())), false),
+    let known = match Header::of_gguf(gguf) {
+        Ok(header) => (Ok(header.config.clone()), r1(&header)),
+        Err(error) => (Err(failure::one_line(&error.into())), None),
     };
-    let sources: Vec<&FileSource> = parts.iter().collect();
-    Ok(report(path, format, metadata, tensors, (config, is_r1), &sources))
+    let sources: Vec<&Source> = parts.iter().collect();
+    Ok(report(path, format, metadata, tensors, known, &sources))
 }
 
-fn of_folder(path: String, files: &ModelFiles<FileSource>) -> Result<Report> {
+fn of_folder(path: String, files: &ModelFiles<Source>) -> Result<Report> {
     let header = block_on(Header::read(files))?;
     let ModelFiles::HuggingFace(folder) = files else { unreachable!("GGUF files have their own function") };
     let config: Value = serde_json::from_slice(&folder.config)?;
     let metadata = config.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), short_json(v))).collect();
-    let sources: Vec<&FileSource> = folder.weights.iter().map(|(_, source)| source).collect();
-    let known = (Ok(header.config.clone()), header.is_r1());
+    let sources: Vec<&Source> = folder.weights.iter().map(|(_, source)| source).collect();
+    let known = (Ok(header.config.clone()), r1(&header));
     Ok(report(path, "safetensors".into(), metadata, header.tensors, known, &sources))
+}
+
+fn r1(header: &Header) -> Option<Sampling> {
+    header.is_r1().then(|| header.recommended_sampling())
 }
 
 fn report(
@@ -90,13 +96,13 @@ fn report(
     format: String,
     metadata: Map<String, Value>,
     tensors: TensorSet,
-    (config, is_r1): (Result<Config, String>, bool),
-    sources: &[&FileSource],
+    (config, r1): (Result<Config, String>, Option<Sampling>),
+    sources: &[&Source],
 ) -> Report {
     let end = |file: usize| tensors.iter().filter(|t| t.file == file).map(|t| t.offset + t.n_bytes).max().unwrap_or(0);
     let whole_bytes = sources.iter().enumerate().map(|(i, s)| s.len().max(end(i))).sum();
     let found_bytes = sources.iter().map(|s| s.len()).sum();
-    Report { path, format, metadata, tensors, config, is_r1, found_bytes, whole_bytes }
+    Report { path, format, metadata, tensors, config, r1, found_bytes, whole_bytes }
 }
 
 /// Memory needs by context; or why there are none.
@@ -229,7 +235,7 @@ fn as_json(report: &Report, needs: &Needs) -> Value {
         "file_bytes": report.found_bytes,
         "complete": report.found_bytes == report.whole_bytes,
         "architecture": report.config.as_ref().ok().map(|c| c.architecture.gguf),
-        "is_r1": report.is_r1,
+        "is_r1": report.r1.is_some(),
         "problem": needs.as_ref().err(),
         "parameters": parameters,
         "tensor_bytes": tensor_bytes,
@@ -250,11 +256,10 @@ fn print(out: &mut impl Write, report: &Report, needs: &Needs, every_tensor: boo
         let [found, whole] = [report.found_bytes, report.whole_bytes].map(bytes);
         writeln!(out, "incomplete: {found} of {whole} are there; it can be looked at, not run")?;
     }
-    if report.is_r1 {
-        writeln!(
-            out,
-            "a DeepSeek-R1 model: thinks first, sampled with temperature 0.6 and top-p 0.95 unless told otherwise"
-        )?;
+    if let Some(Sampling { temperature, top_p, .. }) = report.r1 {
+        let drawn = format!("sampled with temperature {temperature} and top-p {top_p}");
+        let drawn = if temperature > 0.0 { drawn } else { "takes the likeliest token".into() };
+        writeln!(out, "a DeepSeek-R1 model: thinks first, {drawn} unless told otherwise")?;
     }
     writeln!(out, "\nMetadata")?;
     let width = report.metadata.keys().map(|k| k.chars().count()).max().unwrap_or(0).min(44);

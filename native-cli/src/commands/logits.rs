@@ -11,18 +11,18 @@ use std::io::{BufWriter, Write};
 
 /// Runs it.
 pub fn run(mut args: LogitsArgs, talk: Talk) -> Result<()> {
-    let path = open::path(args.model.model.as_ref())?;
+    let which = open::which(args.model.model.as_ref(), talk);
     let ids = match args.ids.take() {
         Some(ids) => ids,
         None => {
             let text = text::argument_or_stdin(args.text.take(), "text, and no --ids")?;
-            open::header(path)?.tokenizer.encode(&text, special(args.special))?
+            open::header(which)?.tokenizer.encode(&text, special(args.special))?
         }
     };
     if ids.is_empty() {
         return Err(Usage("no tokens: give a text that is not empty, or --ids 1,2,3".into()).into());
     }
-    let mut model = open::model(&args.model, &args.model.load_options(), talk)?;
+    let mut model = open::model(which, &args.model, &args.model.load_options(), talk)?;
     match &args.output {
         Some(path) => {
             let n_vocab = model.header().config.vocab_size as usize;

@@ -13,7 +13,8 @@ const DEFAULT_CTX: u32 = 512;
 
 /// Runs it.
 pub fn run(args: &PerplexityArgs, talk: Talk) -> Result<()> {
-    let header = open::header(open::path(args.model.model.as_ref())?)?;
+    let which = open::which(args.model.model.as_ref(), talk);
+    let header = open::header(which)?;
     let text = std::fs::read_to_string(&args.file).with_context(|| format!("`{}`", args.file.display()))?;
     let ids = header.tokenizer.encode(&text, Special::AsText)?;
     let most = header.config.max_position_embeddings;
@@ -25,7 +26,7 @@ pub fn run(args: &PerplexityArgs, talk: Talk) -> Result<()> {
     }
     let n_chunks = (ids.len() / size).min(args.chunks.map_or(usize::MAX, |n| n as usize));
     let options = LoadOptions { n_ctx: Some(size as u32), ..args.model.load_options() };
-    let mut model = open::model(&args.model, &options, talk)?;
+    let mut model = open::model(which, &args.model, &options, talk)?;
     let bos = header.tokenizer.bos().filter(|_| header.tokenizer.adds_bos());
     let bar = open::bar(talk, "chunk {pos}/{len} {wide_bar} {msg}");
     bar.set_length(n_chunks as u64);

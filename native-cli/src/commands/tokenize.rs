@@ -1,6 +1,6 @@
 //! `aloud tokenize`: a text's token ids.
 
-use crate::args::TokenizeArgs;
+use crate::args::{Talk, TokenizeArgs};
 use crate::{open, text};
 use aloud::{Detokenizer, Special, Tokenizer};
 use anyhow::Result;
@@ -8,10 +8,9 @@ use serde_json::json;
 use std::io::Write;
 
 /// Runs it.
-pub fn run(args: TokenizeArgs) -> Result<()> {
-    let path = open::path(args.model.as_ref())?;
+pub fn run(args: TokenizeArgs, talk: Talk) -> Result<()> {
     let text = text::argument_or_stdin(args.text, "text")?;
-    let tokenizer = open::header(path)?.tokenizer;
+    let tokenizer = open::header(open::which(args.model.as_ref(), talk))?.tokenizer;
     let ids = tokenizer.encode(&text, special(args.special))?;
     let pieces = pieces(&tokenizer, &ids);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

@@ -4,6 +4,23 @@ use crate::common::{aloud, good, run, smollm2};
 use serde_json::Value;
 
 #[test]
+fn the_built_in_model_thinks_and_answers_without_a_flag() {
+    let question = "A red box is on the bottom, a blue one on top of it, a yellow one on top of that. \
+        Take the blue box out and put it on top. Describe the stack.";
+    let run = run(aloud().args(["ask", "--json", "--draft", "mtp", question]));
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.err.starts_with("model: tiny-r1, built in (") && run.err.lines().count() == 1, "{}", run.err);
+    let lines: Vec<Value> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let all = |part: &str| -> String {
+        lines.iter().filter(|line| line["type"] == part).map(|line| line["text"].as_str().unwrap()).collect()
+    };
+    assert!(all("reasoning").contains("red blue yellow"), "{}", run.out);
+    assert_eq!(all("answer"), "From bottom to top: red, yellow, blue.");
+    let drafts = &lines.last().unwrap()["drafts"];
+    assert_eq!((&drafts["kind"], drafts["accepted"][0].as_u64() > Some(0)), (&"mtp".into(), true), "{drafts}");
+}
+
+#[test]
 fn ask_answers_with_one_json_object_per_line() {
     let question = "What is the capital of France?";
     let out = good(aloud().args(["ask", "--json", "-n", "12", "-m"]).arg(smollm2()).arg(question));

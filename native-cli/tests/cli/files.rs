@@ -88,13 +88,22 @@ fn inspect_reads_a_header_without_weights() {
 }
 
 #[test]
-fn a_missing_model_is_a_usage_error_that_says_what_to_type() {
-    for command in [vec!["ask", "hi"], vec!["tokenize", "hi"], vec!["bench"], vec!["inspect"]] {
-        let run = run(aloud().args(&command));
-        assert_eq!(run.code, 2, "{command:?}");
-        assert!(run.err.contains("give a GGUF file") && run.err.contains("ALOUD_MODEL"), "{}", run.err);
-        assert_eq!((run.out.as_str(), run.err.lines().count()), ("", 1));
+fn without_a_model_the_built_in_one_is_looked_at_and_a_line_says_so() {
+    for command in [vec!["tokenize", "hi"], vec!["inspect"], vec!["inspect", "--quant", "Q8_0"]] {
+        let named = |flag: &str| run(aloud().args(&command).args([flag, "tiny-r1"]));
+        let named = named(if command[0] == "inspect" { "--" } else { "-m" });
+        let unnamed = run(aloud().args(&command));
+        assert_eq!((named.code, named.err.as_str()), (0, ""), "{command:?}");
+        assert_eq!((unnamed.code, unnamed.out), (0, named.out), "{command:?}");
+        assert!(unnamed.err.starts_with("model: tiny-r1, built in (") && unnamed.err.contains("-m"), "{}", unnamed.err);
+        assert_eq!(unnamed.err.lines().count(), 1, "{}", unnamed.err);
+        assert_eq!(run(aloud().args(&command).arg("--quiet")).err, "", "{command:?}");
     }
+    // A file of that name is a file.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tiny-r1"), "no model, but long enough to be looked at as one").unwrap();
+    let file = run(aloud().current_dir(&folder).args(["inspect", "tiny-r1"]));
+    assert_eq!((file.code, file.err.contains("expected \"GGUF\"")), (4, true), "{}", file.err);
 }
 
 #[test]

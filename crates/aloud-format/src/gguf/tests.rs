@@ -13,7 +13,7 @@ fn minimal() -> Vec<u8> {
     digits.iter().map(byte).collect()
 }
 
-fn open(bytes: impl Into<Vec<u8>>) -> Result<Gguf, FormatError> {
+fn open(bytes: impl AsRef<[u8]>) -> Result<Gguf, FormatError> {
     pollster::block_on(Gguf::open(&MemorySource::new("m.gguf", bytes)))
 }
 

@@ -113,7 +113,7 @@ mod tests {
         bytes
     }
 
-    fn open(bytes: impl Into<Vec<u8>>) -> Result<Safetensors, FormatError> {
+    fn open(bytes: impl AsRef<[u8]>) -> Result<Safetensors, FormatError> {
         pollster::block_on(Safetensors::open(&MemorySource::new("m.safetensors", bytes)))
     }
 
