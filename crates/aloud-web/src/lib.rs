@@ -2,15 +2,17 @@
 //!
 //! | module | offers JavaScript |
 //! |---|---|
-//! | [`chat`] | questions and answers |
+//! | [`chat`] | a model to be asked |
 //! | [`devices`] | what the engine can run on here |
 //! | [`files`] | a look into model files |
+//! | [`folders`] | models in folders, as Hugging Face has them |
 //! | [`kernels`] | the text of every kernel, as a browser takes it |
 //! | [`sources`] | what counts as a file: URLs, blobs, file handles |
 
 pub mod chat;
 pub mod devices;
 pub mod files;
+pub mod folders;
 pub mod kernels;
 pub mod sources;
 

@@ -164,6 +164,27 @@ impl ByteSource for BlobSource {
     }
 }
 
+/// All of a small file, if it is there.
+///
+/// # Errors
+/// If it is there and cannot be read, or the server is not reached.
+pub async fn fetch_whole(url: &str) -> Result<Option<Vec<u8>>, FormatError> {
+    let read = async {
+        let response = request("GET", url, None).await?;
+        if response.status() == 404 {
+            discard(&response);
+            return Ok(None);
+        }
+        if !response.ok() {
+            discard(&response);
+            return Err(format!("status {} {}", response.status(), response.status_text()));
+        }
+        let bytes = JsFuture::from(response.array_buffer().map_err(|e| reason_of(&e))?).await;
+        Ok(Some(Uint8Array::new(&bytes.map_err(|e| reason_of(&e))?).to_vec()))
+    };
+    read.await.map_err(|reason: String| FormatError::read(url, 0, 0, reason))
+}
+
 /// The end of a range, which must lie in the file.
 fn end_of(name: &str, offset: u64, len_bytes: usize, file_bytes: u64) -> Result<u64, FormatError> {
     offset.checked_add(len_bytes as u64).filter(|&end| end <= file_bytes).ok_or_else(|| {
