@@ -1,6 +1,7 @@
 //! Which adapters there are, and choosing one.
 
 use crate::error::GpuError;
+use std::cmp::Reverse;
 
 /// What a user is told of an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,8 @@ pub struct AdapterSummary {
 /// How to choose among adapters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The one that is likely fastest: discrete, integrated, virtual, other, CPU.
+    /// The one that is likely fastest: discrete, integrated, virtual, other, CPU; of several drivers for the CPU the one with
+    /// the widest subgroups.
     #[default]
     Best,
     /// By number or by a part of the name, regardless of case.
@@ -85,7 +87,7 @@ pub(crate) async fn choose(choice: &Choice) -> Result<(AdapterSummary, wgpu::Ada
     let adapters = all().await;
     let summaries: Vec<AdapterSummary> = adapters.iter().enumerate().map(|(i, a)| summary(i, a)).collect();
     let index = match choice {
-        Choice::Best => summaries.iter().min_by_key(|s| (rank(s.kind), s.index)).map(|s| s.index),
+        Choice::Best => best(&summaries),
         Choice::Named(wanted) => {
             let lower = wanted.to_lowercase();
             let by_number = wanted.parse().ok().filter(|&i: &usize| i < summaries.len());
@@ -105,6 +107,42 @@ pub(crate) async fn choose(choice: &Choice) -> Result<(AdapterSummary, wgpu::Ada
     }
 }
 
+fn best(adapters: &[AdapterSummary]) -> Option<usize> {
+    // Drivers for the CPU compute as many lanes at once as their subgroups are wide; of GPUs that says nothing.
+    let lanes = |s: &AdapterSummary| s.subgroup_sizes.filter(|_| s.kind == "CPU").map_or(0, |(_, widest)| widest);
+    adapters.iter().min_by_key(|s| (rank(s.kind), Reverse(lanes(s)), s.index)).map(|s| s.index)
+}
+
 fn rank(kind: &str) -> usize {
     ["discrete GPU", "integrated GPU", "virtual GPU", "other", "CPU"].iter().position(|k| *k == kind).unwrap_or(9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likely_fastest_is_best() {
+        let adapter = |index, kind, widest: u32| AdapterSummary {
+            index,
+            name: String::new(),
+            backend: "vulkan".into(),
+            kind,
+            driver: String::new(),
+            max_binding_bytes: 0,
+            max_buffer_bytes: 0,
+            max_workgroup_bytes: 0,
+            subgroup_sizes: (widest > 0).then_some((4, widest)),
+            f16: false,
+        };
+        let best_of = |kinds: &[(&'static str, u32)]| {
+            let adapters: Vec<_> =
+                kinds.iter().enumerate().map(|(i, &(kind, widest))| adapter(i, kind, widest)).collect();
+            best(&adapters)
+        };
+        assert_eq!(best_of(&[("CPU", 16), ("integrated GPU", 32), ("discrete GPU", 0)]), Some(2));
+        assert_eq!(best_of(&[("discrete GPU", 32), ("discrete GPU", 64)]), Some(0));
+        assert_eq!(best_of(&[("CPU", 4), ("CPU", 8), ("CPU", 0)]), Some(1));
+        assert_eq!(best_of(&[]), None);
+    }
 }
