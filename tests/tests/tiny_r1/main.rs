@@ -9,6 +9,8 @@ use golden::{Golden, files, goldens, read, request};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Questions asked on every adapter and of the oracle: one of each kind.
+const N_EVERYWHERE: usize = 5;
 /// Questions asked with and without drafts.
 const N_DRAFTED: usize = 20;
 /// Share of first drafts that are right.
@@ -21,8 +23,8 @@ fn options() -> EngineOptions {
     EngineOptions { n_ctx: 1024, ..EngineOptions::default() }
 }
 
-/// What a model answers to each question, with as many tokens at most as `transformers`. Two engines share the work: drivers for the CPU use little more than
-/// one of its cores.
+/// What a model answers to each question, with as many tokens at most as `transformers`. Two engines share the work: drivers
+/// for the CPU use little more than one of its cores.
 fn answers(name: &str, place: &Place, options: &EngineOptions, goldens: &[Golden]) -> Vec<Vec<u32>> {
     let (header, stored) = read(name);
     let next = AtomicUsize::new(0);
@@ -108,7 +110,7 @@ fn every_adapter_and_the_oracle_answer_alike() {
     // One variant of each: what subgroups change, the tests of kernels and tiny models tell.
     others.dedup_by_key(|place| name(place));
     for place in [Place::Cpu].into_iter().chain(others) {
-        check("tiny-r1", &place, &options(), &goldens("tiny_r1")[..10]);
+        check("tiny-r1", &place, &options(), &goldens("tiny_r1")[..N_EVERYWHERE]);
     }
 }
 
