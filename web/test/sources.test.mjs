@@ -150,7 +150,7 @@ describe("sources", { timeout: 120_000 }, () => {
 
   it("refuse a file that is no model, by the key that it lacks", () =>
     refused(
-      browser.run(() => globalThis.aloud.ask("/tiny.gguf", "Hello?", () => {})),
+      browser.run(() => globalThis.aloud.Model.load("/tiny.gguf")),
       /`tokenizer\.ggml\.model`/,
     ));
 
