@@ -79,6 +79,13 @@ class RMSNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
 
 
+def turns(size: int, positions: int):
+    """Cosines and sines `[positions, size / 2]` of rotary embeddings with base 10,000."""
+    frequencies = 10000.0 ** (-torch.arange(0, size, 2).double() / size)
+    angles = torch.outer(torch.arange(positions).double(), frequencies)
+    return angles.cos().float(), angles.sin().float()
+
+
 def rotate(x, cos, sin):
     """Interleaved rotary embedding of `x` `[B, T, ..., rope]` by `cos`, `sin` `[T, rope / 2]` (broadcast)."""
     a, b = x[..., 0::2], x[..., 1::2]
@@ -240,18 +247,20 @@ class Model(nn.Module):
         self.norm = RMSNorm(c.hidden_size, c.rms_norm_eps)
         self.head = nn.Parameter(torch.randn(c.vocab_size, c.hidden_size) * 0.02)
         self.next_token = NextToken(c) if c.num_nextn_predict_layers else None
-        rope = c.qk_rope_head_dim
-        frequencies = 10000.0 ** (-torch.arange(0, rope, 2).double() / rope)
-        angles = torch.outer(torch.arange(c.max_position_embeddings).double(), frequencies)
-        self.register_buffer("cos", angles.cos().float(), persistent=False)
-        self.register_buffer("sin", angles.sin().float(), persistent=False)
+        cos, sin = turns(c.qk_rope_head_dim, c.max_position_embeddings)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
         # Branches start small, so that depth does not add up at the start.
-        for layer in [*self.layers, *([self.next_token.layer] if self.next_token else [])]:
+        for layer in self.blocks():
             parts = [layer.self_attn.o_proj.weight]
             moe = isinstance(layer.mlp, MoE)
             parts += [layer.mlp.down, layer.mlp.shared_experts.down_proj.weight] if moe else [layer.mlp.down_proj.weight]
             for weight in parts:
                 weight.data.mul_((2 * c.num_hidden_layers) ** -0.5)
+
+    def blocks(self):
+        """All layers, the predicting one last."""
+        return [*self.layers, *([self.next_token.layer] if self.next_token else [])]
 
     def hidden(self, ids):
         """The normed hidden states `[B, T, D]` of `ids` `[B, T]`."""
@@ -289,15 +298,13 @@ class Model(nn.Module):
 
     def compile(self):
         """Fuses elementwise work; once for all layers of a kind. Takes a minute at first, then twice the speed."""
-        layers = [*self.layers, *([self.next_token.layer] if self.next_token else [])]
-        for layer in layers:
+        for layer in self.blocks():
             layer.compile(dynamic=True)
         self.entropies = torch.compile(self.entropies, dynamic=True)
 
     def mixtures(self):
         """The MoE blocks, the predicting layer's last."""
-        layers = [*self.layers, *([self.next_token.layer] if self.next_token else [])]
-        return [layer.mlp for layer in layers if isinstance(layer.mlp, MoE)]
+        return [layer.mlp for layer in self.blocks() if isinstance(layer.mlp, MoE)]
 
     @torch.no_grad()
     def balance(self, rate: float):

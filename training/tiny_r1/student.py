@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from transformers import Qwen2Config
 
-from .model import Linear, RMSNorm, Model
+from .model import MLP, Linear, Model, RMSNorm, turns
+from .model import Layer as TeacherLayer
 
 CONFIG = dict(
     hidden_size=192,
@@ -85,16 +85,6 @@ class Attention(nn.Module):
         return self.o_proj(self.attend(self.queries(x, cos, sin), seen, later.unsqueeze(1)))
 
 
-class MLP(nn.Module):
-    def __init__(self, hidden: int, inner: int):
-        super().__init__()
-        self.gate_proj, self.up_proj = Linear(hidden, inner), Linear(hidden, inner)
-        self.down_proj = Linear(inner, hidden)
-
-    def forward(self, x):
-        return self.down_proj(F.silu(self.gate_proj(x).float()) * self.up_proj(x))
-
-
 class Layer(nn.Module):
     def __init__(self, c):
         super().__init__()
@@ -103,9 +93,7 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
         self.mlp = MLP(c.hidden_size, c.intermediate_size)
 
-    def forward(self, x, cos, sin):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
-        return x + self.mlp(self.post_attention_layernorm(x))
+    forward = TeacherLayer.forward
 
 
 class Student(nn.Module):
@@ -113,7 +101,7 @@ class Student(nn.Module):
 
     next_token = None
     hidden, logits, entropies, losses = Model.hidden, Model.logits, Model.entropies, Model.losses
-    mixtures, balance, compile = Model.mixtures, Model.balance, Model.compile
+    blocks, mixtures, balance, compile = Model.blocks, Model.mixtures, Model.balance, Model.compile
 
     def __init__(self, c):
         super().__init__()
@@ -123,11 +111,9 @@ class Student(nn.Module):
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.num_hidden_layers))
         self.norm = RMSNorm(c.hidden_size, c.rms_norm_eps)
         self.head = nn.Parameter(torch.randn(c.vocab_size, c.hidden_size) * 0.02)
-        size = c.hidden_size // c.num_attention_heads
-        frequencies = 10000.0 ** (-torch.arange(0, size, 2).double() / size)
-        angles = torch.outer(torch.arange(c.max_position_embeddings).double(), frequencies)
-        self.register_buffer("cos", angles.cos().float(), persistent=False)
-        self.register_buffer("sin", angles.sin().float(), persistent=False)
+        cos, sin = turns(c.hidden_size // c.num_attention_heads, c.max_position_embeddings)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
         for layer in self.layers:
             for weight in (layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight):
                 weight.data.mul_((2 * c.num_hidden_layers) ** -0.5)
