@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from tiny_r1 import export, experts, measure, model, reference, sampler, student, tasks, tokens
+from tiny_r1 import export, experts, measure, model, reference, sampler, student, tasks, tokens, trainer
 
 
 def load_teacher(folder: Path):
@@ -50,10 +50,26 @@ def figures_of(network, text, count: int, say) -> dict:
         found[key]["mean"] = measure.mean(found[key])
         say(key, " ".join(f"{name}: {value:.3f}" for name, value in found[key].items()), flush=True)
     if network.next_token:
-        problems = [p for name in tasks.MIX for p in tasks.suite(name, min(count, 40))]
-        found["mtp_acceptance"] = measure.acceptance(writer, text, problems)
+        found["mtp_acceptance"] = measure.acceptance(writer, text, min(count, 40))
         found["experts"] = measure.expert_use(writer, text, min(count, 30))
-        say("first draft accepted", round(found["mtp_acceptance"], 4), flush=True)
+        say("first draft accepted", round(found["mtp_acceptance"]["all"], 4), flush=True)
+    return found
+
+
+def stages(work: Path, text, count: int, say) -> dict:
+    """Accuracy per suite of what came before the finished models: before and after reinforcement learning, and the twin."""
+    found = {}
+    for name, new, thought in (
+        ("cold_start", model.Model(model.config(text.vocab)), True),
+        ("grpo", model.Model(model.config(text.vocab)), True),
+        ("without_teacher", student.Student(student.config(text.vocab)), False),
+    ):
+        new.load_state_dict(torch.load(trainer.Run(work, name).finished)["model"])
+        quantized = new.next_token is not None
+        writer = sampler.Sampler(sampler.frozen(new, quantized=quantized), text.eos)
+        found[name] = measure.suites(writer, text, count, thought=thought)
+        found[name]["mean"] = measure.mean(found[name])
+        say(name, " ".join(f"{suite}: {value:.3f}" for suite, value in found[name].items()), flush=True)
     return found
 
 
@@ -83,6 +99,7 @@ def main():
     parser.add_argument("--count", type=int, default=500, help="held-out problems of each kind (default: 500)")
     parser.add_argument("--goldens", type=Path, help="write tiny_r1.jsonl and tiny_r1_distill.jsonl into this folder")
     parser.add_argument("--figures", type=Path, default=Path("figures.json"), help="where to write (default: figures.json)")
+    parser.add_argument("--work", type=Path, help="measure this run's stages too, whose checkpoints are here")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -104,6 +121,8 @@ def main():
         found["tiny-r1"] = figures_of(teacher, text, args.count, print)
         print("tiny-r1-distill")
         found["tiny-r1-distill"] = figures_of(pupil, text, args.count, print)
+        if args.work:
+            found["stages"] = stages(args.work, text, args.count, print)
         args.figures.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -53,16 +53,34 @@ def precision_plot(work: Path, axes):
     axes.legend()
 
 
-def accuracy_plot(figures: dict, axes):
-    """Accuracy by kind: with the thought, without, and before and after reinforcement learning."""
-    names = [name for name in figures["thought"] if name != "mean"]
-    bars = [("thought", figures["thought"]), ("thought suppressed", figures["suppressed"])]
-    for i, (label, values) in enumerate(bars):
-        places = [j + (i - 0.5) * 0.38 for j in range(len(names))]
-        axes.bar(places, [100 * values[name] for name in names], 0.36, label=label)
-    axes.set(ylabel="% right", title="what the thought is worth")
+def bars_plot(title: str, bars: dict[str, dict], axes):
+    """Accuracy by kind of question, for each of the named `bars`."""
+    names = [name for name in next(iter(bars.values())) if name != "mean"]
+    width = 0.8 / len(bars)
+    for i, (label, values) in enumerate(bars.items()):
+        places = [j + (i - (len(bars) - 1) / 2) * width for j in range(len(names))]
+        axes.bar(places, [100 * values[name] for name in names], width * 0.95, label=label)
+    axes.set(ylabel="% right", title=title)
     axes.set_xticks(range(len(names)), [name.replace(" (beyond)", "\n(beyond)") for name in names], rotation=20, fontsize=7)
-    axes.legend()
+    axes.legend(fontsize=8)
+
+
+def acceptance_plot(shares: dict[str, float], axes):
+    names = [name for name in shares if name != "all"]
+    axes.barh(names[::-1], [100 * shares[name] for name in names[::-1]])
+    axes.set(xlabel="% of tokens", title="what the predicting layer foretold", xlim=(0, 100))
+
+
+def comparisons(figures: dict) -> dict[str, tuple[str, dict]]:
+    """The bar charts: file name to (title, what is compared)."""
+    teacher, pupil, stages = figures["tiny-r1"], figures["tiny-r1-distill"], figures.get("stages")
+    found = {"thought": ("what the thought is worth", {k: teacher[k] for k in ("thought", "suppressed")})}
+    if stages:
+        learnt = {"cold start": stages["cold_start"], "after RL": stages["grpo"], "finished": teacher["thought"]}
+        found["learning"] = ("before and after reinforcement learning", learnt)
+        taught = {"teacher": teacher["thought"], "student": pupil["thought"]}
+        found["student"] = ("a student with and without the teacher", taught | {"without": stages["without_teacher"]})
+    return found
 
 
 def experts_plot(use: dict, axes):
@@ -97,13 +115,16 @@ def main():
         save(figure, args.to / "precision.png")
     if args.figures.exists():
         figures = json.loads(args.figures.read_text())
-        figure, axes = plt.subplots()
-        accuracy_plot(figures["tiny-r1"], axes)
-        save(figure, args.to / "thought.png")
-        if "experts" in figures["tiny-r1"]:
+        for name, (title, bars) in comparisons(figures).items():
             figure, axes = plt.subplots()
-            experts_plot(figures["tiny-r1"]["experts"], axes)
-            save(figure, args.to / "experts.png")
+            bars_plot(title, bars, axes)
+            save(figure, args.to / f"{name}.png")
+        figure, axes = plt.subplots(figsize=(7, 2.2))
+        acceptance_plot(figures["tiny-r1"]["mtp_acceptance"], axes)
+        save(figure, args.to / "acceptance.png")
+        figure, axes = plt.subplots()
+        experts_plot(figures["tiny-r1"]["experts"], axes)
+        save(figure, args.to / "experts.png")
 
 
 def save(figure, path: Path):

@@ -12,7 +12,7 @@ from . import corpus, tokens, trainer
 from .batches import Batches
 
 
-COUNT = 400
+COUNT = 100
 
 
 def worked(count: int = COUNT, seed: int = 2) -> list[dict]:

@@ -85,7 +85,7 @@ def run(
     group: int = 8,
     most: int = 280,
     budget: int = 8192,
-    lr: float = 1.5e-4,
+    lr: float = 2e-4,
     measured: int = 40,
     compiled: bool = True,
 ):

@@ -38,21 +38,24 @@ def mean(figures: dict[str, float]) -> float:
 
 
 @torch.no_grad()
-def acceptance(sampler, text, problems, most=360) -> float:
-    """The share of written tokens that multi-token prediction foretold, the first of each answer excepted."""
-    net = sampler.network
-    prompts, written = completions(sampler, text, problems, most)
-    hits = total = 0
-    with precision(sampler.precision):
-        for prompt, new in zip(prompts, written):
-            ids = torch.tensor([prompt + new])
-            hidden = net.hidden(ids[:, :-1])
-            steps = ids.shape[1] - 2
-            following = net.embed_tokens(ids[:, 1:-1])
-            ahead = net.logits(net.next_token(hidden[:, :-1], following, net.cos[:steps], net.sin[:steps])).argmax(-1)
-            guessed, true = ahead[0, len(prompt) - 1 :], ids[0, len(prompt) + 1 :]
-            hits, total = hits + int((guessed == true).sum()), total + len(true)
-    return hits / total
+def acceptance(sampler, text, count: int, most=360) -> dict[str, float]:
+    """For each trained kind and all together, the share of written tokens that multi-token prediction foretold.
+
+    The first token of each answer has nobody to foretell it and does not count.
+    """
+    net, found, hits, total = sampler.network, {}, 0, 0
+    for name in tasks.MIX:
+        right, seen = 0, 0
+        prompts, written = completions(sampler, text, tasks.suite(name, count), most)
+        with precision(sampler.precision):
+            for prompt, new in zip(prompts, written):
+                ids = torch.tensor([prompt + new])
+                ahead = net.logits(net.ahead(net.hidden(ids[:, :-1]), ids)).argmax(-1)
+                guessed, true = ahead[0, len(prompt) - 1 :], ids[0, len(prompt) + 1 :]
+                right, seen = right + int((guessed == true).sum()), seen + len(true)
+        found[name] = right / seen
+        hits, total = hits + right, total + seen
+    return found | {"all": hits / total}
 
 
 @torch.no_grad()

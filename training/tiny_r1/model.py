@@ -289,12 +289,16 @@ class Model(nn.Module):
         first = self.entropies(hidden[counts[:, 1:]], ids[:, 1:][counts[:, 1:]])
         if not (mtp and self.next_token):
             return first, None
+        ahead = self.ahead(hidden, ids, apart)
+        return first, self.entropies(ahead[counts[:, 2:]], ids[:, 2:][counts[:, 2:]])
+
+    def ahead(self, hidden, ids, apart: bool = False):
+        """States `[B, T - 2, D]` that foretell `ids[:, 2:]`, from the `hidden` states `[B, T - 1, D]` of `ids` `[B, T]`."""
         steps = ids.shape[1] - 2
         state, following = hidden[:, :-1], self.embed_tokens(ids[:, 1:-1])
         if apart:
             state, following = state.detach(), following.detach()
-        ahead = self.next_token(state, following, self.cos[:steps], self.sin[:steps])
-        return first, self.entropies(ahead[counts[:, 2:]], ids[:, 2:][counts[:, 2:]])
+        return self.next_token(state, following, self.cos[:steps], self.sin[:steps])
 
     def compile(self):
         """Fuses elementwise work; once for all layers of a kind. Takes a minute at first, then twice the speed."""

@@ -63,16 +63,12 @@ class Sampler:
     def _batch(self, prompts, most, temperature, generator):
         net = self.network
         # A prompt that comes several times is read once.
-        different = sorted(set(map(tuple, prompts)))
+        different = sorted(set(map(tuple, prompts)), key=len)
         places = {prompt: i for i, prompt in enumerate(different)}
         which = torch.tensor([places[tuple(prompt)] for prompt in prompts])
-        lengths = torch.tensor([len(p) for p in different])
-        ids = torch.full((len(different), int(lengths.max())), 0)
-        for i, prompt in enumerate(different):
-            ids[i, : len(prompt)] = torch.tensor(prompt)
-        caches, hidden = prefill(net, ids, int(lengths.max()) + most)
-        last = hidden[torch.arange(len(different)), lengths - 1][which]
-        caches, lengths = [cache.index_select(0, which) for cache in caches], lengths[which]
+        last, caches = read(net, different, max(map(len, different)) + most)
+        last, caches = last[which], [cache.index_select(0, which) for cache in caches]
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
         rows = torch.arange(len(prompts))  # which prompt each row of the batch writes
         results = [[] for _ in prompts]
         for _ in range(most):
@@ -94,17 +90,35 @@ class Sampler:
         return results
 
 
-def prefill(net, ids, longest):
-    """Caches with room for `longest` tokens and the normed hidden states of `ids` `[B, T]`."""
+def read(net, prompts, longest: int, piece: int = 16):
+    """The hidden state after each prompt `[B, D]`, and caches with room for `longest` tokens.
+
+    A few prompts at a time, so that what is in between stays in the processor's cache.
+    """
+    last, caches = [], []
+    for start in range(0, len(prompts), piece):
+        part = prompts[start : start + piece]
+        lengths = torch.tensor([len(prompt) for prompt in part])
+        ids = torch.zeros(len(part), int(lengths.max()), dtype=torch.long)
+        for row, prompt in zip(ids, part):
+            row[: len(prompt)] = torch.tensor(prompt)
+        kept, hidden = prefill(net, ids)
+        if not caches:
+            caches = [rows.new_zeros(len(prompts), longest, rows.shape[-1]) for rows in kept]
+        for cache, rows in zip(caches, kept):
+            cache[start : start + len(part), : rows.shape[1]] = rows
+        last.append(hidden[torch.arange(len(part)), lengths - 1])
+    return torch.cat(last), caches
+
+
+def prefill(net, ids):
+    """What each layer's cache holds of `ids` `[B, T]`, and the normed hidden states."""
     cos, sin = net.cos[: ids.shape[1]], net.sin[: ids.shape[1]]
+    dtype = torch.float32 if model.Linear.precision == "f32" else torch.bfloat16
     x, caches = net.embed_tokens(ids), []
     for layer in net.layers:
         n = layer.input_layernorm(x)
-        kept = layer.self_attn.kept(n, cos, sin)
-        dtype = torch.float32 if model.Linear.precision == "f32" else torch.bfloat16
-        cache = kept.new_zeros(len(ids), longest, kept.shape[-1], dtype=dtype)
-        cache[:, : ids.shape[1]] = kept
-        caches.append(cache)
+        caches.append(layer.self_attn.kept(n, cos, sin).to(dtype))
         x = x + layer.self_attn(n, cos, sin)
         x = x + layer.mlp(layer.post_attention_layernorm(x))
     return caches, net.norm(x)
