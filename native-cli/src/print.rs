@@ -86,7 +86,7 @@ impl Printer {
     }
 
     fn event(&mut self, event: ChatEvent) -> io::Result<()> {
-        if !matches!(event, ChatEvent::Prefill { .. } | ChatEvent::Trace(_)) {
+        if !matches!(event, ChatEvent::Prefill { .. } | ChatEvent::Token(_) | ChatEvent::Trace(_)) {
             self.bar.finish_and_clear();
         }
         match event {
@@ -95,7 +95,7 @@ impl Printer {
                 self.bar.set_position(done as u64);
                 Ok(())
             }
-            ChatEvent::Trace(_) => Ok(()),
+            ChatEvent::Trace(_) | ChatEvent::Token(_) => Ok(()),
             ChatEvent::Reasoning(_) if self.show.hide_thinking => Ok(()),
             ChatEvent::Reasoning(text) if self.show.json => json_line(&json!({"type": "reasoning", "text": text})),
             ChatEvent::Answer(text) if self.show.json => json_line(&json!({"type": "answer", "text": text})),

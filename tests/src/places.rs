@@ -2,7 +2,7 @@
 
 use crate::relative_error;
 use aloud_cpu::CpuExecutor;
-use aloud_engine::{Engine, EngineError, EngineOptions, Event, Generation, Request, Sampling};
+use aloud_engine::{Control, Engine, EngineError, EngineOptions, Event, Generation, Request, Sampling};
 use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
 use aloud_ops::Executor;
 use std::ops::ControlFlow;
@@ -124,7 +124,7 @@ impl AnyEngine {
             AnyEngine::Cpu(engine) => pollster::block_on(engine.generate(request, keep)),
             AnyEngine::Gpu(engine) => pollster::block_on(engine.generate(request, keep)),
         }?;
-        assert_eq!(tokens.len(), generation.n_generated, "every token is counted and reported");
+        assert_eq!(request.drawn.len() + tokens.len(), generation.n_generated, "every token is counted and reported");
         Ok((tokens, generation))
     }
 
@@ -193,6 +193,8 @@ pub fn greedy(prompt: &[u32], max_tokens: u32) -> Request {
         stop_ids: Vec::new(),
         n_vocab: u32::MAX,
         thought: None,
+        drawn: Vec::new(),
+        control: Control::default(),
         trace: false,
     }
 }

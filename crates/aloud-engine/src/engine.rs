@@ -3,6 +3,7 @@
 mod decode;
 mod traced;
 
+use crate::control::Control;
 use crate::drafting::{DraftStats, Pace};
 use crate::error::EngineError;
 use crate::options::{EngineOptions, check_context};
@@ -16,7 +17,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 /// What to generate.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// The prompt.
     pub prompt: Vec<u32>,
@@ -30,6 +31,11 @@ pub struct Request {
     pub n_vocab: u32,
     /// The thought, for models that have one.
     pub thought: Option<Thought>,
+    /// Tokens of the answer that an earlier run drew, on this device or another; this run goes on behind them as that one
+    /// would have.
+    pub drawn: Vec<u32>,
+    /// Reaches into the generation while it is under way.
+    pub control: Control,
     /// Whether [`Event::Trace`] tells what goes on inside. Each step is then waited for and read out; the first such request
     /// compiles plans of its own. The tokens are the same.
     pub trace: bool,
@@ -72,7 +78,7 @@ pub struct Generation {
     pub n_prompt: usize,
     /// Of these, found in the cache.
     pub n_reused: usize,
-    /// Tokens drawn, a stop id included.
+    /// Tokens drawn, a stop id and those of an earlier run included.
     pub n_generated: usize,
     /// How drafting went, if there was any.
     pub drafts: Option<DraftStats>,
@@ -90,6 +96,25 @@ pub struct Engine<E: Executor> {
     pages: Pages,
     options: EngineOptions,
     pace: Pace,
+}
+
+/// Where the tokens that are computed end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reached {
+    /// Tokens of the answer among them.
+    n_generated: u32,
+    /// What [`Step::thinking`] is behind them.
+    thinking: u32,
+}
+
+/// What [`Step::thinking`] is behind a prompt and these tokens of the answer.
+fn thinking(thought: Option<Thought>, drawn: &[u32]) -> u32 {
+    let Some(thought) = thought else { return 0 };
+    drawn.iter().fold(u32::from(thought.open_at_start), |thinking, &id| match thinking {
+        _ if id == thought.close => 0,
+        0 => u32::from(id == thought.open),
+        n => n + 1,
+    })
 }
 
 /// A chunk of a prompt, placed where its plan reads it.
@@ -190,37 +215,42 @@ impl<E: Executor> Engine<E> {
         request: &Request,
         mut on_event: impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Generation, EngineError> {
-        self.check_prompt(&request.prompt, self.options.n_ctx as usize - 1)?;
+        let sequence = [&request.prompt[..], &request.drawn].concat();
+        self.check_prompt(&sequence, self.options.n_ctx as usize - 1)?;
         let n_prompt = request.prompt.len();
         let max_tokens = request.max_tokens.min(self.options.n_ctx - n_prompt as u32).max(1);
         let n_vocab = request.n_vocab.min(self.config.vocab_size);
         let sampler = sampler_state(&request.sampling, &request.stop_ids, request.thought, n_vocab, max_tokens)?;
         self.executor.write_state(self.state.sampler.sampler, 0, bytemuck::bytes_of(&sampler));
-        self.write_counts(&request.prompt);
-        let n_reused = self.begin(&request.prompt);
+        self.write_counts(&request.prompt, &request.drawn);
+        let n_reused = self.begin(&sequence);
         let drafts = self.state.drafting.filter(|_| self.pace.is_on()).map(|_| DraftStats::default());
-        let mut ending = Generation { finish: Finish::Cancelled, n_prompt, n_reused, n_generated: 0, drafts };
-        let thinking = u32::from(request.thought.is_some_and(|t| t.open_at_start));
+        let n_generated = request.drawn.len();
+        let mut ending = Generation { finish: Finish::Cancelled, n_prompt, n_reused, n_generated, drafts };
+        let reached = Reached { n_generated: n_generated as u32, thinking: thinking(request.thought, &request.drawn) };
         if request.trace {
-            self.generate_traced(&request.prompt, thinking, &mut ending, &mut on_event).await?;
+            self.generate_traced(&sequence, reached, &request.control, &mut ending, &mut on_event).await?;
             return Ok(ending);
         }
-        let Some(first) = self.prefill(&request.prompt, n_reused, thinking, &mut on_event).await? else {
+        let Some(first) = self.prefill(&sequence, n_reused, reached, &mut on_event).await? else {
             return Ok(ending);
         };
         self.pace.begin_answer();
-        self.decode(first, max_tokens, &mut ending, &mut on_event).await?;
+        self.decode(first, sequence.len(), max_tokens, &request.control, &mut ending, &mut on_event).await?;
         if let Some(stats) = &mut ending.drafts {
             self.pace.report(stats);
         }
         Ok(ending)
     }
 
-    /// Marks the prompt's tokens for the repetition penalty and forgets those of the last answer.
-    fn write_counts(&mut self, prompt: &[u32]) {
+    /// Marks the prompt's tokens for the repetition penalty and counts those that this answer has already.
+    fn write_counts(&mut self, prompt: &[u32], drawn: &[u32]) {
         let mut counts = vec![0u32; self.config.vocab_size as usize];
         for &id in prompt {
             counts[id as usize] = 1 << 31;
+        }
+        for &id in drawn {
+            counts[id as usize] += 1;
         }
         self.executor.write_state(self.state.sampler.counts, 0, bytemuck::cast_slice(&counts));
     }
@@ -244,19 +274,20 @@ impl<E: Executor> Engine<E> {
     }
 
     /// Places the next rows of the sequence behind what is cached. Returns the cached positions after them.
-    fn write_rows(&mut self, rows: &[u32], thinking: u32) -> u32 {
-        let step = Step { pos: self.pages.n_tokens() as u32, n_tokens: rows.len() as u32, n_generated: 0, thinking };
+    fn write_rows(&mut self, rows: &[u32], reached: Reached) -> u32 {
+        let Reached { n_generated, thinking } = reached;
+        let step = Step { pos: self.pages.n_tokens() as u32, n_tokens: rows.len() as u32, n_generated, thinking };
         self.executor.write_state(self.state.step, 0, bytemuck::bytes_of(&step));
         self.executor.write_state(self.state.sampler.tokens, 0, bytemuck::cast_slice(rows));
         step.pos + step.n_tokens
     }
 
     /// Places the next chunk of a prompt, of which so much is cached as the sequence has.
-    fn write_chunk<'p>(&mut self, prompt: &'p [u32], thinking: u32) -> Chunk<'p> {
+    fn write_chunk<'p>(&mut self, prompt: &'p [u32], reached: Reached) -> Chunk<'p> {
         let rest = &prompt[self.pages.n_tokens()..];
         let (size, last) = self.plans.chunk_for(rest.len());
         let rows = &rest[..size.min(rest.len())];
-        let n_kv = self.write_rows(rows, thinking);
+        let n_kv = self.write_rows(rows, reached);
         if let Some(Drafting::NextToken { next, .. }) = self.state.drafting {
             // Behind the prompt's last token stands one that is not known yet; its place is written again when it is.
             let behind: Vec<u32> = rest[1..].iter().copied().chain([0]).take(rows.len()).collect();
@@ -270,7 +301,7 @@ impl<E: Executor> Engine<E> {
         &mut self,
         prompt: &[u32],
         mut done: usize,
-        thinking: u32,
+        reached: Reached,
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Option<E::Ticket>, EngineError> {
         let total = prompt.len();
@@ -281,7 +312,7 @@ impl<E: Executor> Engine<E> {
                 self.drain(under_way.into_iter().map(|(_, ticket)| ticket)).await?;
                 return Ok(None);
             }
-            let Chunk { rows, size, last, n_kv } = self.write_chunk(prompt, thinking);
+            let Chunk { rows, size, last, n_kv } = self.write_chunk(prompt, reached);
             let report = Some(if last { self.state.sampler.result } else { self.state.step });
             let plan = self.plans.chunk(size, last);
             let ticket = self.executor.submit(plan, n_kv, report).map_err(EngineError::executor)?;
@@ -332,7 +363,7 @@ impl<E: Executor> Engine<E> {
         self.reserve(ids.len());
         for rows in ids.chunks(chunk as usize) {
             let pos = self.pages.n_tokens();
-            let n_kv = self.write_rows(rows, 0);
+            let n_kv = self.write_rows(rows, Reached::default());
             let (plan, out) = self.logits.as_ref().expect("was made above");
             self.executor.submit(plan, n_kv, None).map_err(EngineError::executor)?;
             let bytes = self.executor.read_state(*out).await.map_err(EngineError::executor)?;

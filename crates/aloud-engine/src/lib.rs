@@ -3,6 +3,7 @@
 //! The decode loop stays on the device: the host submits steps ahead and reads the ids late, through a ring; the sampler
 //! writes the next id and position where the next step reads them. Knows nothing of text.
 
+mod control;
 mod drafting;
 mod engine;
 mod error;
@@ -12,6 +13,7 @@ mod plans;
 mod sampling;
 mod trace;
 
+pub use control::Control;
 pub use drafting::{Draft, DraftKind, DraftStats};
 pub use engine::{Engine, Event, Finish, Generation, Request};
 pub use error::EngineError;

@@ -1,7 +1,7 @@
 //! A conversation as typed events.
 
 use crate::drafts::DraftReport;
-use aloud_engine::{Finish, Sampling, Trace};
+use aloud_engine::{Control, Finish, Sampling, Trace};
 use aloud_text::{Detokenizer, RenderOptions, StopStrings, TextEvent, ThinkSplitter, Tokenizer};
 use serde::Serialize;
 use std::ops::ControlFlow;
@@ -18,6 +18,11 @@ pub struct ChatOptions {
     pub think_budget: Option<u32>,
     /// Texts that end the answer; they are not part of it.
     pub stop: Vec<String>,
+    /// Ids of the answer that an earlier run told of in [`ChatEvent::Token`]; this one goes on behind them with the
+    /// same request, on another device say, and does not tell them again.
+    pub drawn: Vec<u32>,
+    /// Reaches into the answer while it is made.
+    pub control: Control,
     /// How the conversation is rendered.
     pub render: RenderOptions,
     /// Whether [`ChatEvent::Trace`] tells what goes on inside, at the price of time. The answer is the same.
@@ -34,6 +39,8 @@ pub enum ChatEvent {
         /// Of the prompt.
         total: usize,
     },
+    /// A token was drawn; the text that it completes, if it does, follows.
+    Token(u32),
     /// A piece of the thought.
     Reasoning(String),
     /// A piece of the answer.
@@ -117,10 +124,13 @@ pub(crate) struct Listener<'a, F> {
     first: Option<Instant>,
     last: Option<Instant>,
     n_tokens: usize,
+    n_replayed: usize,
     n_reasoning: usize,
     thinking: bool,
     stopped: bool,
     cancelled: bool,
+    /// While tokens go by that were told of before.
+    silent: bool,
 }
 
 impl<'a, F: FnMut(ChatEvent) -> ControlFlow<()>> Listener<'a, F> {
@@ -142,11 +152,25 @@ impl<'a, F: FnMut(ChatEvent) -> ControlFlow<()>> Listener<'a, F> {
             first: None,
             last: None,
             n_tokens: 0,
+            n_replayed: 0,
             n_reasoning: 0,
             thinking: opens_thought,
             stopped: false,
             cancelled: false,
+            silent: false,
         }
+    }
+
+    /// Takes note of tokens that an earlier run told of.
+    pub fn replay(&mut self, drawn: &[u32]) {
+        self.silent = true;
+        for &id in drawn {
+            // A token after which that run would have ended is its last.
+            let _ = self.token(id);
+        }
+        self.silent = false;
+        (self.first, self.last) = (None, None);
+        self.n_replayed = drawn.len();
     }
 
     pub fn event(&mut self, event: aloud_engine::Event) -> ControlFlow<()> {
@@ -158,6 +182,9 @@ impl<'a, F: FnMut(ChatEvent) -> ControlFlow<()>> Listener<'a, F> {
     }
 
     fn emit(&mut self, event: ChatEvent) -> ControlFlow<()> {
+        if self.silent {
+            return ControlFlow::Continue(());
+        }
         let flow = (self.on_event)(event);
         self.cancelled |= flow.is_break();
         flow
@@ -172,6 +199,7 @@ impl<'a, F: FnMut(ChatEvent) -> ControlFlow<()>> Listener<'a, F> {
         if Some(id) == self.think_close {
             self.thinking = false;
         }
+        self.emit(ChatEvent::Token(id))?;
         if self.stop_ids.contains(&id) {
             return ControlFlow::Continue(());
         }
@@ -240,7 +268,7 @@ impl<'a, F: FnMut(ChatEvent) -> ControlFlow<()>> Listener<'a, F> {
                 time_to_first_token_ms: first_ms,
                 decode_ms,
                 prefill_tokens_per_second: per_second(computed, first_ms),
-                decode_tokens_per_second: per_second(self.n_tokens.saturating_sub(1), decode_ms),
+                decode_tokens_per_second: per_second((self.n_tokens - self.n_replayed).saturating_sub(1), decode_ms),
             },
             drafts,
         }

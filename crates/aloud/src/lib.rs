@@ -35,7 +35,7 @@ mod model;
 mod recommended;
 
 pub use aloud_engine::{
-    Draft, DraftKind, EngineError, Finish, LayerTrace, Phase, Sampling, StepTrace, Trace, check_context,
+    Control, Draft, DraftKind, EngineError, Finish, LayerTrace, Phase, Sampling, StepTrace, Trace, check_context,
 };
 pub use aloud_format::{
     ByteSource, DType, FormatError, Gguf, MemorySource, MetaArray, MetaValue, Metadata, ShardIndex, TensorInfo,

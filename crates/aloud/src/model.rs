@@ -5,7 +5,7 @@ use crate::drafts::{DraftReport, Drafts};
 use crate::error::Error;
 use crate::files::ModelFiles;
 use crate::header::Header;
-use aloud_engine::{Draft, Engine, EngineOptions, Event, Generation, Request, Sampling, Thought};
+use aloud_engine::{Control, Draft, Engine, EngineOptions, Event, Generation, Request, Sampling, Thought};
 use aloud_format::ByteSource;
 use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, PlanFigures};
 use aloud_model::{MemoryNeed, Progress, load, mtp_layer};
@@ -212,10 +212,13 @@ impl Model {
                 budget: options.think_budget,
                 open_at_start: opens_thought,
             }),
+            drawn: options.drawn.clone(),
+            control: options.control.clone(),
             trace: options.trace,
         };
         let close = think.map(|(_, close)| close);
         let mut listener = Listener::new(tokenizer, opens_thought, close, options.stop.clone(), on_event);
+        listener.replay(&options.drawn);
         let generation = self.engine.generate(&request, |event| listener.event(event)).await?;
         let drafts = report(self.draft, &generation);
         Ok(listener.finish(generation, drafts))
@@ -251,6 +254,8 @@ impl Model {
             stop_ids: Vec::new(),
             n_vocab: u32::MAX,
             thought: None,
+            drawn: Vec::new(),
+            control: Control::default(),
             trace: false,
         };
         let started = Instant::now();

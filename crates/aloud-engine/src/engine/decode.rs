@@ -1,9 +1,10 @@
 //! Decode steps, submitted ahead of what is read.
 
 use super::{Engine, Event, Finish, Generation};
+use crate::control::Control;
 use crate::error::EngineError;
 use crate::plans::Drafting;
-use aloud_ops::{Executor, SampleResult};
+use aloud_ops::{Executor, SampleResult, SamplerState};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
@@ -46,18 +47,22 @@ impl<E: Executor> Engine<E> {
         Ok(UnderWay { ticket: ticket.expect("a result was asked for"), rows, drafts: drafting.is_some() })
     }
 
-    /// Reads the first token and goes on, steps ahead of what is read.
+    /// Reads the first token after `n_cached` cached ones and goes on, steps ahead of what is read.
     pub(super) async fn decode(
         &mut self,
         first: E::Ticket,
+        mut n_cached: usize,
         max_tokens: u32,
+        control: &Control,
         ending: &mut Generation,
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
         let depth = self.options.run_ahead.clamp(1, self.executor.max_in_flight());
         let mut under_way = VecDeque::from([UnderWay { ticket: first, rows: 0, drafts: false }]);
-        let mut n_cached = ending.n_prompt;
         loop {
+            if control.take_answer_now() {
+                self.close_thought();
+            }
             // Every step draws a token at least.
             while ending.n_generated + under_way.len() < max_tokens as usize && under_way.len() < depth {
                 let ahead: usize = under_way.iter().map(|step| step.rows).sum();
@@ -112,6 +117,12 @@ impl<E: Executor> Engine<E> {
             }
         };
         false
+    }
+
+    /// Lets no token of thought follow those of the steps under way.
+    pub(super) fn close_thought(&mut self) {
+        let at = std::mem::offset_of!(SamplerState, think_budget) as u64;
+        self.executor.write_state(self.state.sampler.sampler, at, bytemuck::bytes_of(&0u32));
     }
 
     pub(super) fn append(&mut self, token: u32) {

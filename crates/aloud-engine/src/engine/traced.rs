@@ -1,6 +1,7 @@
 //! A request that is looked into: the same steps, one at a time, through plans that leave behind what their routers did.
 
-use super::{Chunk, Engine, Event, Generation};
+use super::{Chunk, Engine, Event, Generation, Reached};
+use crate::control::Control;
 use crate::error::EngineError;
 use crate::plans::{Drafting, PlanSet, decoder};
 use crate::trace::{Phase, StepTrace, Trace, Traced};
@@ -39,13 +40,17 @@ impl<E: Executor> Engine<E> {
     pub(super) async fn generate_traced(
         &mut self,
         prompt: &[u32],
-        thinking: u32,
+        reached: Reached,
+        control: &Control,
         ending: &mut Generation,
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
         self.compile_traced()?;
-        let Some(mut result) = self.trace_prompt(prompt, thinking, on_event).await? else { return Ok(()) };
+        let Some(mut result) = self.trace_prompt(prompt, reached, on_event).await? else { return Ok(()) };
         while self.take(&result, ending, on_event) {
+            if control.take_answer_now() {
+                self.close_thought();
+            }
             let Some(next) = self.trace_step(&result, on_event).await? else { break };
             result = next;
             if let Some(stats) = &mut ending.drafts {
@@ -70,7 +75,7 @@ impl<E: Executor> Engine<E> {
     async fn trace_prompt(
         &mut self,
         prompt: &[u32],
-        thinking: u32,
+        reached: Reached,
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Option<SampleResult>, EngineError> {
         let total = prompt.len();
@@ -80,7 +85,7 @@ impl<E: Executor> Engine<E> {
             if on_event(Event::Prefill { done, total }).is_break() {
                 return Ok(None);
             }
-            let Chunk { rows, size, last, n_kv } = self.write_chunk(prompt, thinking);
+            let Chunk { rows, size, last, n_kv } = self.write_chunk(prompt, reached);
             let which = Which::Chunk { size, last };
             let result = self.run(which, n_kv).await?;
             self.pages.append(rows);
