@@ -77,6 +77,7 @@ describe("Markdown", () => {
       ["# A *b*", "<h3>A <em>b</em></h3>"],
       ["a **b** `c<d` ~~e~~", "<p>a <strong>b</strong> <code>c<d</code> <del>e</del></p>"],
       ["- a\n- b", "<ul><li>a</li><li>b</li></ul>"],
+      ["9716.", "<p>9716.</p>"],
       ["3. a", '<ol start="3"><li>a</li></ol>'],
       ["- [x] a", "<ul><li>☑ a</li></ul>"],
       ["> q", "<blockquote><p>q</p></blockquote>"],

@@ -13,11 +13,23 @@ interface TemmlNode {
 }
 
 const MAX_TEX_CHARS = 8000;
+/** Formulas that are kept: while an answer is written its last block is read again with each token. */
+const MAX_KNOWN = 400;
 const MAX_DEPTH = 120;
 const COLOUR = /^(#[0-9a-f]{3,8}|[a-z]{3,24})$/i;
 
+const known = new Map<string, Plan>();
+
 /** A formula, or its source where Temml does not understand it. */
 export function texPlan(tex: string, display: boolean): Plan {
+  const key = `${display} ${tex}`;
+  const plan = known.get(key) ?? makePlan(tex, display);
+  if (known.size >= MAX_KNOWN) known.delete(known.keys().next().value!);
+  known.set(key, plan);
+  return plan;
+}
+
+function makePlan(tex: string, display: boolean): Plan {
   const source = el("code", {}, tex);
   if (tex.length > MAX_TEX_CHARS) return source;
   try {

@@ -81,7 +81,9 @@ function codePlan(token: Tokens.Code): PlanElement {
   return el("figure", { class: "code" }, bar, el("pre", { tabindex: "0" }, el("code", {}, token.text)));
 }
 
+/** `42.` alone is an answer, not the first item of a list. */
 function listPlan(token: Tokens.List, depth: number): PlanElement {
+  if (token.items.length === 1 && !token.items[0]!.text.trim()) return el("p", {}, token.raw.trim());
   const start: Record<string, string> = token.ordered && Number(token.start) !== 1 ? { start: `${token.start}` } : {};
   const items = token.items.map((item) => el("li", {}, ...itemPlans(item, depth)));
   return el(token.ordered ? "ol" : "ul", start, ...items);
