@@ -2,7 +2,7 @@
 import { chromium } from "playwright-core";
 import { serve } from "./server.mjs";
 
-const FLAGS = [
+export const FLAGS = [
   "--headless=new",
   "--no-sandbox", // tests run as root in containers, and load nothing but web/
   // WebGPU on the CPU, so that every machine tests the same adapter.
@@ -15,6 +15,11 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
+
+export const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
+
+/** Starts headless Chromium. */
+export const launch = () => chromium.launch({ executablePath: EXECUTABLE, args: FLAGS });
 
 /**
  * Starts a server and a browser and loads the wasm module as `globalThis.aloud` of a new page.
@@ -29,10 +34,7 @@ export async function openAloud(routes = {}) {
     await server.close();
   };
   try {
-    browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-      args: FLAGS,
-    });
+    browser = await launch();
     const page = await browser.newPage();
     const problems = [];
     page.on("pageerror", (error) => problems.push(String(error)));
