@@ -13,14 +13,23 @@ before(async () => {
 after(() => components?.close());
 afterEach(async () => {
   const { problems, requests } = page;
-  await page.context().close();
   assert.deepEqual(problems, []);
   assert.deepEqual(requests, []);
 });
 
-/** A fresh page with a chat. */
-async function chat(props, options = { viewport: { width: 1000, height: 700 } }) {
-  page = await components.open(options);
+const PAGE = { viewport: { width: 1000, height: 700 } };
+let shared;
+
+/** A new chat; on the page that tests share, or with `options` on one of its own. */
+async function chat(props, options) {
+  if (options) {
+    page = await components.open(options);
+  } else {
+    page = shared ??= await components.open(PAGE);
+    await page.evaluate(() => document.querySelector("aloud-chat")?.remove());
+    await page.bringToFront();
+    await page.mouse.move(0, 0);
+  }
   await addChat(page, props);
 }
 
@@ -342,7 +351,6 @@ test("colours follow the system, the attribute and custom properties; motion end
 
 test("text has a contrast of 4.5, focus and borders of controls 3, in both schemes", async () => {
   for (const colorScheme of ["light", "dark"]) {
-    if (page) await page.context().close();
     await chat({}, { colorScheme });
     const ratios = await page.evaluate(() => {
       const probe = document.createElement("i");

@@ -19,6 +19,8 @@ export interface Suggestion {
   prompt: string;
 }
 
+/** An answer that is through is laid out by then. */
+const SETTLE_MS = 500;
 /** Pixels from the end at which the view still counts as being there. */
 const NEAR_END_PX = 48;
 
@@ -57,6 +59,8 @@ export class AloudChat extends LitElement {
   #speaker = new Speaker((said) => (this.said = said));
   #resized: ResizeObserver | null = null;
   #top = 0;
+  /** An answer is being written, or its last lines are being laid out. */
+  #growing = false;
   #focused: Element | null = null;
 
   constructor() {
@@ -246,12 +250,12 @@ export class AloudChat extends LitElement {
   }
 
   #follow(): void {
-    if (this.atEnd && this.turns.length) this.#log.scrollTop = this.#log.scrollHeight;
+    if (this.atEnd && this.#growing) this.#log.scrollTop = this.#log.scrollHeight;
   }
 
   #toEnd(): void {
     this.atEnd = true;
-    this.#follow();
+    this.#log.scrollTop = this.#log.scrollHeight;
     this.focus({ preventScroll: true });
   }
 
@@ -295,6 +299,8 @@ export class AloudChat extends LitElement {
   #happened(type: Parameters<ConversationHost["happened"]>[0]["type"], turn: Turn): void {
     this.#speaker.hear(type, turn);
     void this.#keepFocus();
+    if (type === "asked") this.#growing = true;
+    else if (!this.#conversation.running) setTimeout(() => (this.#growing = this.#conversation.running), SETTLE_MS);
     if (type === "done") this.dispatchEvent(new Event("aloud-done"));
   }
 }

@@ -116,16 +116,18 @@ export const chatStyles = css`
   }
   .chips {
     display: flex;
-    flex-wrap: wrap;
     gap: 0.375rem;
-    margin: 0 0 0.625rem;
-    padding: 0 0.25rem;
+    margin: 0 -0.125rem 0.5rem;
+    padding: 0.125rem;
     list-style: none;
+    overflow-x: auto;
+    scrollbar-width: none;
   }
   .chips .pill {
     min-height: 2rem;
     border-color: var(--_line);
     font-weight: 400;
+    white-space: nowrap;
   }
   .loading {
     margin: 0 0.5rem 0.625rem;
