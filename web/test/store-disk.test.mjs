@@ -87,10 +87,9 @@ describe("hashes", { timeout: 240_000 }, () => {
     for (const storage of ["auto", "none"]) {
       for (const wrong of [{ chunks: [chunks[0], chunks[0], chunks[2]] }, { sha256: chunks[0] }]) {
         await tab.open("a", "/given.gguf", given(wrong, storage));
-        assert.equal(
-          await tab.code("readAll", "a", 0, 1000),
-          storage === "auto" && wrong.sha256 ? "no error" : "integrity",
-        );
+        const code = await tab.code("readAll", "a", 0, 1000);
+        // With a disk, the whole file may be read before its hash is done.
+        if (storage === "none" || wrong.chunks) assert.equal(code, "integrity");
         if (storage === "auto") assert.equal(await tab.code("complete", "a"), "integrity");
         await tab.get("close", "a");
       }
@@ -301,7 +300,12 @@ describe("models of several files", { timeout: 240_000 }, () => {
       },
     };
     const hub = { hub: server.origin };
+    const pointers = [];
+    for (const name of [...shards, "config.json", "tokenizer.json"]) {
+      routes[`/org/sharded/raw/main/${name}`] = (_, response) => (pointers.push(name), response.writeHead(404).end());
+    }
     assert.deepEqual(await tab.open("a", "hf:org/sharded/", hub), expected);
+    assert.deepEqual(pointers, shards, "only large files have pointers");
     assert.equal(await tab.get("readAll", "a", 1, CHUNK), sha256(files.get(folder + shards[1]).bytes));
     await tab.get("complete", "a");
     const [{ source, complete }, ...more] = await tab.get("call", "listModels");

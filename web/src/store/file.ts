@@ -119,6 +119,11 @@ export class StoredFile implements ByteSource {
     return this.stored.reduce((sum, is, n) => sum + (is ? this.range(n).length : 0), 0);
   }
 
+  /** Whether a chunk came already: to the disk, or where there is none, through memory. */
+  has(n: number): boolean {
+    return (this.place ? this.stored : this.seen)[n] === 1;
+  }
+
   isCached(n: number): boolean {
     return this.cache.get(this.cacheKey(n)) !== undefined;
   }

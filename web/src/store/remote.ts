@@ -10,6 +10,9 @@ export interface RemoteOptions extends RetryOptions {
   stallMs: number;
 }
 
+/** From this size on, the hub keeps every file as a large one, with a pointer; weights it always does. */
+const LARGE_BYTES = 10e6;
+
 /** `Content-Range: bytes 0-99/320`, with null for `*`; null if it is none (RFC 9110, section 14.4). */
 export function parseContentRange(text: string | null): { first: number; last: number; total: number | null } | null {
   const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/.exec(text?.trim() ?? "");
@@ -53,7 +56,8 @@ export class RemoteFile {
   async wholeHash(signal: AbortSignal, hub: string | undefined): Promise<string | null> {
     const url = pointerUrl(this.url, hub);
     const told = parseHashTag(this.linked.etag) ?? (url && parseHashTag(this.linked.ownEtag));
-    if (told || !url) return told;
+    const isLarge = /\.(gguf|safetensors)$/.test(url ?? "") || this.identity.size >= LARGE_BYTES;
+    if (told || !url || !isLarge) return told;
     const watch = new StallWatch(signal, this.options.stallMs);
     try {
       const response = await fetch(url, { headers: { range: "bytes=0-1023" }, signal: watch.signal });

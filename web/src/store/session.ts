@@ -281,7 +281,7 @@ export class Session implements Fetcher {
   private report(): void {
     if (!this.started || this.failure) return;
     const total = this.files.reduce((sum, file) => sum + file.size, 0);
-    const coming = [...this.active.values()].reduce((sum, task) => sum + task.loaded, 0);
+    const coming = [...this.active.values()].reduce((sum, { file, n, loaded }) => sum + (file.has(n) ? 0 : loaded), 0);
     const stored = this.disk ? this.files.reduce((sum, file) => sum + file.storedBytes(), 0) : this.verifiedBytes;
     const isVerifying = stored === total && (!this.fetched || this.verifiedBytes < total);
     if (isVerifying) this.progress.update("verify", this.verifiedBytes, total);
