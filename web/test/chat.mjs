@@ -1,6 +1,6 @@
 // Opens a page with the components and a scripted engine, under the content security policy of the demo page.
 import { readFile } from "node:fs/promises";
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 import { bundleModule } from "./bundle.mjs";
 import { serve } from "./server.mjs";
 
@@ -10,17 +10,9 @@ export async function demoPolicy() {
   return /http-equiv="Content-Security-Policy"\s+content="([^"]+)"/.exec(html)[1];
 }
 
-/** A browser without WebGPU, which components do not need. */
-export async function openBrowser() {
-  return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--headless=new", "--no-sandbox", "--disable-background-networking", "--disable-component-update"],
-  });
-}
-
 /**
- * Serves the components. `open(options)` gives a fresh page; its `problems` collects errors and breaches of the policy, and
- * `requests` what was asked for after the page had loaded.
+ * Serves the components. `open(options)` gives a fresh page; its `problems` collects errors and breaches of the policy,
+ * and `requests` what was asked for after the page had loaded.
  */
 export async function openComponents() {
   const csp = await demoPolicy();
@@ -36,7 +28,7 @@ export async function openComponents() {
     routes[path] = (_, response) => response.writeHead(200, headers).end(body);
   }
   const server = await serve(routes);
-  const browser = await openBrowser();
+  const browser = await launch();
   const open = async (options = {}) => {
     const context = await browser.newContext({ permissions: ["clipboard-read", "clipboard-write"], ...options });
     const page = await context.newPage();

@@ -78,7 +78,13 @@ test("thought and answer are apart, with length, time and speed", async () => {
   assert.equal(await page.locator("aloud-markdown strong").textContent(), "9716");
   await page.getByText("160 tokens · 21.3 tokens/s · first token after 0.4 s").waitFor();
   await fold.click();
-  assert.equal(await page.getByRole("region", { name: "Thought" }).textContent().then((text) => text.trim()), "347*8: 2776");
+  assert.equal(
+    await page
+      .getByRole("region", { name: "Thought" })
+      .textContent()
+      .then((text) => text.trim()),
+    "347*8: 2776",
+  );
 });
 
 test("the thought is not Markdown, and the answer is", async () => {
@@ -144,7 +150,9 @@ test("Answer now closes the thought, and the focus is not lost with the button",
   await page.keyboard.press("Enter");
   assert.equal(await page.evaluate(() => engine.answersNow), 1);
   await engine(`say("9716.")`);
-  await page.waitForFunction(() => !chat.shadowRoot.querySelector("aloud-turn").shadowRoot.querySelector("aloud-thought[live]"));
+  await page.waitForFunction(
+    () => !chat.shadowRoot.querySelector("aloud-turn").shadowRoot.querySelector("aloud-thought[live]"),
+  );
   await page.waitForFunction(() => document.activeElement === chat);
   assert.equal(await focused(), "Your question");
 });
@@ -204,7 +212,10 @@ test("an answer without an end is an error, a cut one says so", async () => {
   await chat();
   await ask();
   await engine(`say("9"); engine.push({ type: "end" })`);
-  await page.getByText(/ended without its `done` event/).first().waitFor();
+  await page
+    .getByText(/ended without its `done` event/)
+    .first()
+    .waitFor();
   await ask();
   await page.waitForFunction(() => engine.calls.length === 2);
   await engine(`say("97"); engine.done(0, 2, "length")`);
@@ -263,7 +274,9 @@ test("a screen reader hears the answer by paragraphs, and of the thought that it
   assert.match(heard, /^Thinking\. ?Thought for 0\.\d s\. ?First part\.$/);
   await engine(`say(" \\\\(x^2\\\\)."); engine.done(4, 6)`);
   await page.waitForFunction(() => chat.turns[0].state === "done");
-  await page.waitForFunction(() => /Second x2\.$/.test(chat.shadowRoot.querySelector("[role=status]").textContent.trim()));
+  await page.waitForFunction(() =>
+    /Second x2\.$/.test(chat.shadowRoot.querySelector("[role=status]").textContent.trim()),
+  );
   assert.doesNotMatch(await status().textContent(), /secret/);
   assert.equal(await page.getByRole("log", { name: "Conversation" }).getAttribute("aria-live"), "off");
 });
@@ -297,7 +310,8 @@ test("nothing scrolls sideways at 360 px, whatever the answer is", async () => {
     `${long} ${QUESTION}`,
     long,
     `${long}\n\n| ${"a | ".repeat(30)}\n|${"---|".repeat(30)}\n| ${"1 | ".repeat(30)}\n\n` +
-      `\`\`\`\n${long}\n\`\`\`\n\n\\[ ${"a + ".repeat(60)} b \\]\n\n\`${long}\` https://a.example/${long}\n\n1. ${long}`,
+      `\`\`\`\n${long}\n\`\`\`\n\n\\[ ${"a + ".repeat(60)} b \\]\n\n` +
+      `\`${long}\` https://a.example/${long}\n\n1. ${long}`,
   );
   await button(/^Thought/).click();
   const wide = await page.evaluate(() => {
@@ -346,7 +360,10 @@ test("colours follow the system, the attribute and custom properties; motion end
   await ask();
   await engine(`think("a")`);
   await button(/^Thinking/).waitFor();
-  assert.equal(await page.locator("aloud-thought .title").evaluate((title) => getComputedStyle(title).animationName), "none");
+  assert.equal(
+    await page.locator("aloud-thought .title").evaluate((title) => getComputedStyle(title).animationName),
+    "none",
+  );
 });
 
 test("text has a contrast of 4.5, focus and borders of controls 3, in both schemes", async () => {
@@ -357,20 +374,25 @@ test("text has a contrast of 4.5, focus and borders of controls 3, in both schem
       chat.shadowRoot.append(probe);
       const luminance = (token) => {
         probe.style.color = `var(--_${token})`;
-        const [r, g, b] = getComputedStyle(probe).color.match(/[\d.]+/g).map((value) => {
-          const c = value / 255;
-          return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-        });
+        const [r, g, b] = getComputedStyle(probe)
+          .color.match(/[\d.]+/g)
+          .map((value) => {
+            const c = value / 255;
+            return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+          });
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;
       };
       const ratio = (a, b) => {
         const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y);
         return (high + 0.05) / (low + 0.05);
       };
-      const text = ["ink", "quiet", "accent", "danger"].flatMap((ink) => ["paper", "raised", "tint"].map((on) => [ink, on, 4.5]));
+      const text = ["ink", "quiet", "accent", "danger"].flatMap((ink) =>
+        ["paper", "raised", "tint"].map((on) => [ink, on, 4.5]),
+      );
       const pairs = [...text, ["on-accent", "accent", 4.5], ["edge", "paper", 3], ["edge", "raised", 3]];
       return pairs.map(([a, b, least]) => ({ pair: `${a} on ${b}`, ratio: ratio(a, b), least }));
     });
-    for (const { pair, ratio, least } of ratios) assert.ok(ratio >= least, `${colorScheme}: ${pair} ${ratio.toFixed(2)}`);
+    for (const { pair, ratio, least } of ratios)
+      assert.ok(ratio >= least, `${colorScheme}: ${pair} ${ratio.toFixed(2)}`);
   }
 });

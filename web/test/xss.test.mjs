@@ -5,21 +5,19 @@ import { addChat, openComponents } from "./chat.mjs";
 import { corpus } from "./xss-corpus.mjs";
 
 /** Written out here on purpose, not taken from the code under test. */
-const ELEMENTS = new Set(
-  (
-    "p h3 h4 h5 h6 ul ol li blockquote figure figcaption pre code strong em del br hr div span table thead tbody tr th td a " +
-    "button math menclose merror mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt " +
-    "mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none"
-  ).split(" "),
-);
-const ATTRIBUTES = new Set(
-  (
-    "class start tabindex role aria-label scope href target rel type display displaystyle scriptlevel mathcolor " +
-    "mathbackground mathvariant notation linethickness fence form largeop lspace maxsize minsize movablelimits rspace " +
-    "separator stretchy symmetric accent accentunder depth height voffset width linebreak mathsize columnalign " +
-    "columnspacing rowspacing columnlines rowlines columnspan rowspan"
-  ).split(" "),
-);
+const ELEMENTS = words(`
+  p h3 h4 h5 h6 ul ol li blockquote figure figcaption pre code strong em del br hr div span table thead tbody tr th td a
+  button math menclose merror mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt
+  mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none`);
+const ATTRIBUTES = words(`
+  class start tabindex role aria-label scope href target rel type display displaystyle scriptlevel mathcolor
+  mathbackground mathvariant notation linethickness fence form largeop lspace maxsize minsize movablelimits rspace
+  separator stretchy symmetric accent accentunder depth height voffset width linebreak mathsize columnalign
+  columnspacing rowspacing columnlines rowlines columnspan rowspan`);
+
+function words(text) {
+  return new Set(text.trim().split(/\s+/));
+}
 
 let components;
 let page;
@@ -40,8 +38,8 @@ before(async () => {
 after(() => components?.close());
 
 /**
- * Runs in the page: draws a text whole, then in random pieces, and gives what it became: the elements with their attributes
- * at the end of both, and every element that was there on the way.
+ * Runs in the page: draws a text whole, then in random pieces, and gives what it became: the elements with their
+ * attributes at the end of both, and every element that was there on the way.
  */
 async function drawBoth({ text, seed }) {
   const view = globalThis.view;
@@ -106,25 +104,29 @@ test("texts become elements of the list alone, whole and in random pieces", asyn
 
 test("a chat is as safe: question, thought, answer, errors and names", async () => {
   await addChat(page);
-  await page.evaluate(async (texts) => {
-    for (const text of texts) {
-      Object.assign(chat, { name: text, placeholder: text, suggestions: [{ title: text, prompt: text }] });
-      void chat.ask(text);
-      while (!engine.calls.length) await new Promise((resolve) => setTimeout(resolve));
-      engine.calls.length = 0;
-      engine.think(text);
-      engine.say(text);
-      engine.fail("internal", text);
-      while (chat.turns.at(-1).state !== "failed") await new Promise((resolve) => setTimeout(resolve));
-      for (const turn of chat.shadowRoot.querySelectorAll("aloud-turn")) {
-        await turn.updateComplete;
-        turn.shadowRoot.querySelector("aloud-thought")?.setAttribute("open", "");
+  await page.evaluate(
+    async (texts) => {
+      for (const text of texts) {
+        Object.assign(chat, { name: text, placeholder: text, suggestions: [{ title: text, prompt: text }] });
+        void chat.ask(text);
+        while (!engine.calls.length) await new Promise((resolve) => setTimeout(resolve));
+        engine.calls.length = 0;
+        engine.think(text);
+        engine.say(text);
+        engine.fail("internal", text);
+        while (chat.turns.at(-1).state !== "failed") await new Promise((resolve) => setTimeout(resolve));
+        for (const turn of chat.shadowRoot.querySelectorAll("aloud-turn")) {
+          await turn.updateComplete;
+          turn.shadowRoot.querySelector("aloud-thought")?.setAttribute("open", "");
+        }
+        if (chat.turns.length > 3) await chat.clear();
       }
-      if (chat.turns.length > 3) await chat.clear();
-    }
-  }, corpus.map(({ text }) => text));
+    },
+    corpus.map(({ text }) => text),
+  );
   const found = await page.evaluate(() => {
-    const bad = "script, img, iframe, object, embed, video, audio, link, style, base, meta, form[action], [onerror], [onload]";
+    const bad =
+      "script, img, iframe, object, embed, video, audio, link, style, base, meta, form[action], [onerror], [onload]";
     const all = (root) => [
       ...root.querySelectorAll(bad),
       ...[...root.querySelectorAll("*")].flatMap((element) => (element.shadowRoot ? all(element.shadowRoot) : [])),
@@ -138,7 +140,9 @@ test("a chat is as safe: question, thought, answer, errors and names", async () 
 test("the policy of the page would stop what got through", async () => {
   const stopped = await page.evaluate(async () => {
     const image = new Image();
-    const seen = new Promise((resolve) => document.addEventListener("securitypolicyviolation", resolve, { once: true }));
+    const seen = new Promise((resolve) =>
+      document.addEventListener("securitypolicyviolation", resolve, { once: true }),
+    );
     image.src = "https://evil.test/p.png";
     const { violatedDirective } = await seen;
     let thrown = "";

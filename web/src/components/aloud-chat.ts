@@ -1,6 +1,7 @@
 /**
- * `<aloud-chat>`: a conversation with an `Engine`. Give it `engine` once it is loaded, `progress` and `error` of the loading
- * before. Fires `aloud-retry` when the user wants the loading tried again, and `aloud-done` after each answer.
+ * `<aloud-chat>`: a conversation with an `Engine`. Give it `engine` once it is loaded, and before that `progress` and
+ * `error` of the loading. Fires `aloud-retry` when the user wants the loading tried again, and `aloud-done` after each
+ * answer.
  */
 import { html, LitElement, nothing, type PropertyValues } from "lit";
 import { repeat } from "lit/directives/repeat.js";
@@ -131,13 +132,23 @@ export class AloudChat extends LitElement {
     return html`
       <div class="log" role="log" aria-live="off" aria-label="Conversation" tabindex="0" @scroll=${this.#onScroll}>
         <div class="column">
-          ${turns.length ? repeat(turns, (turn) => turn.id, (turn) => this.#turn(turn)) : this.#empty()}
+          ${
+            turns.length
+              ? repeat(
+                  turns,
+                  (turn) => turn.id,
+                  (turn) => this.#turn(turn),
+                )
+              : this.#empty()
+          }
         </div>
       </div>
       <div class="dock">
-        ${this.atEnd
-          ? nothing
-          : html`<button class="latest pill" @click=${this.#toEnd}>${icons.down}<span>Latest</span></button>`}
+        ${
+          this.atEnd
+            ? nothing
+            : html`<button class="latest pill" @click=${this.#toEnd}>${icons.down}<span>Latest</span></button>`
+        }
         <div class="column">
           ${turns.length && !running ? this.#chips() : nothing} ${this.#loading()}
           <aloud-composer
@@ -169,11 +180,13 @@ export class AloudChat extends LitElement {
   #empty() {
     return html`<div class="empty">
       <slot name="empty"></slot>
-      ${this.suggestions.length
-        ? html`<ul class="suggestions" aria-label="Examples">
+      ${
+        this.suggestions.length
+          ? html`<ul class="suggestions" aria-label="Examples">
             ${this.suggestions.map(({ title, prompt }) => this.#suggestion(title, prompt))}
           </ul>`
-        : nothing}
+          : nothing
+      }
     </div>`;
   }
 

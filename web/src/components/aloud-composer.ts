@@ -1,6 +1,6 @@
 /**
- * `<aloud-composer>`: where a question is written. Enter sends, Shift+Enter is a new line. Fires `composer-send` with the
- * text as `detail`, and `composer-stop`.
+ * `<aloud-composer>`: where a question is written. Enter sends, Shift+Enter is a new line. Fires `composer-send` with
+ * the text as `detail`, and `composer-stop`.
  */
 import { css, html, LitElement } from "lit";
 import { icons } from "./icons.ts";
@@ -48,13 +48,21 @@ export class AloudComposer extends LitElement {
           @keydown=${this.#onKey}
         ></textarea>
         <span id="keys" class="unseen">Enter sends, Shift and Enter makes a new line, Escape stops an answer.</span>
-        ${this.running
-          ? html`<button type="button" class="act stop" aria-label="Stop" title="Stop (Esc)" @click=${this.#stop}>
+        ${
+          this.running
+            ? html`<button type="button" class="act stop" aria-label="Stop" title="Stop (Esc)" @click=${this.#stop}>
               ${icons.stop}
             </button>`
-          : html`<button type="submit" class="act" aria-label="Send" title="Send (Enter)" ?disabled=${empty || this.disabled}>
+            : html`<button
+              type="submit"
+              class="act"
+              aria-label="Send"
+              title="Send (Enter)"
+              ?disabled=${empty || this.disabled}
+            >
               ${icons.send}
-            </button>`}
+            </button>`
+        }
       </form>
     `;
   }

@@ -2,13 +2,12 @@
 import { css, html, LitElement, nothing } from "lit";
 import type { Progress } from "../types.ts";
 import { describeProgress } from "./format.ts";
-import { controls, tokens } from "./theme.ts";
+import { tokens } from "./theme.ts";
 
 export class AloudProgress extends LitElement {
   static override properties = { progress: { attribute: false }, name: {} };
   static override styles = [
     tokens,
-    controls,
     css`
       :host {
         display: block;
@@ -92,9 +91,11 @@ export class AloudProgress extends LitElement {
     const known = total > 0;
     return html`
       <span class="title">${this.name ? html`${title} <span>${this.name}</span>` : title}</span>
-      ${known
-        ? html`<progress aria-label=${label} max=${total} .value=${Math.min(loaded, total)}></progress>`
-        : html`<progress aria-label=${label}></progress>`}
+      ${
+        known
+          ? html`<progress aria-label=${label} max=${total} .value=${Math.min(loaded, total)}></progress>`
+          : html`<progress aria-label=${label}></progress>`
+      }
       <span class="detail">${detail}</span>
     `;
   }

@@ -1,6 +1,6 @@
 /**
- * `<aloud-thought>`: what a model thinks before it answers. Folded at first, with its length and time; while it is being
- * thought its last line is seen. Fires `aloud-answer-now` when the user has waited enough.
+ * `<aloud-thought>`: what a model thinks before it answers. Folded at first, with its length and time; while it is
+ * being thought its last line is seen. Fires `aloud-answer-now` when the user has waited enough.
  */
 import { css, html, LitElement, nothing } from "lit";
 import { formatDuration, formatTokens } from "./format.ts";
@@ -77,11 +77,15 @@ export class AloudThought extends LitElement {
           ${icons.chevron}<span class="title">${title}</span>
           <span class="facts">${facts.filter(Boolean).map((fact) => html`<span> · ${fact}</span>`)}</span>
         </button>
-        ${this.live
-          ? html`<button class="pill now" @click=${this.#answerNow}>${icons.skip}Answer now</button>`
-          : nothing}
+        ${
+          this.live
+            ? html`<button class="pill now" @click=${this.#answerNow}>${icons.skip}Answer now</button>`
+            : nothing
+        }
       </div>
-      ${this.live && !this.open ? html`<div class="last" aria-hidden="true"><span>${this.#lastLine()}</span></div>` : nothing}
+      ${this.live && !this.open
+        ? html`<div class="last" aria-hidden="true"><span>${this.#lastLine()}</span></div>`
+        : nothing}
       <div id="body" role="region" aria-label="Thought" aria-live="off" ?hidden=${!this.open}>
         ${this.open ? html`<p>${this.text.trim()}</p>` : nothing}
       </div>
@@ -89,7 +93,10 @@ export class AloudThought extends LitElement {
   }
 
   #lastLine(): string {
-    const lines = this.text.slice(-2 * LAST_LINE_CHARS).trimEnd().split("\n");
+    const lines = this.text
+      .slice(-2 * LAST_LINE_CHARS)
+      .trimEnd()
+      .split("\n");
     return lines.at(-1)!.slice(-LAST_LINE_CHARS);
   }
 

@@ -1,6 +1,6 @@
 /**
- * `<aloud-turn>`: a question and what came of it. Fires `turn-again` to have the answer made anew, and `turn-edit` with the
- * new question as `detail`.
+ * `<aloud-turn>`: a question and what came of it. Fires `turn-again` to have the answer made anew, and `turn-edit` with
+ * the new question as `detail`.
  */
 import { html, LitElement, nothing } from "lit";
 import { copyText } from "./clipboard.ts";
@@ -104,7 +104,8 @@ export class AloudTurn extends LitElement {
       const part = read && read.total > read.done ? ` ${Math.floor((100 * read.done) / read.total)} %` : "";
       return html`<p class="notice waiting">${this.locked ? "Waiting for the model" : `Reading${part}`}</p>`;
     }
-    if (state === "stopped") return html`<p class="notice">${answer ? "Stopped here." : "Stopped before an answer."}</p>`;
+    if (state === "stopped")
+      return html`<p class="notice">${answer ? "Stopped here." : "Stopped before an answer."}</p>`;
     if (finish === "length") return html`<p class="notice">Cut off: the model's room for this answer was full.</p>`;
     if (state === "done" && !answer) return html`<p class="notice">The model gave no answer.</p>`;
     return nothing;
@@ -117,14 +118,18 @@ export class AloudTurn extends LitElement {
     }
     const label = this.copied || "Copy";
     return html`<div class="tools">
-      ${answer
-        ? html`<button class="quiet" @click=${this.#copy}>
+      ${
+        answer
+          ? html`<button class="quiet" @click=${this.#copy}>
             ${this.copied === "Copied" ? icons.done : icons.copy}<span aria-live="polite">${label}</span>
           </button>`
-        : nothing}
-      ${state === "failed"
-        ? nothing
-        : html`<button class="quiet" ?disabled=${this.locked} @click=${this.#again}>${icons.again}Regenerate</button>`}
+          : nothing
+      }
+      ${
+        state === "failed"
+          ? nothing
+          : html`<button class="quiet" ?disabled=${this.locked} @click=${this.#again}>${icons.again}Regenerate</button>`
+      }
       <span class="facts">${this.#facts()}</span>
     </div>`;
   }

@@ -1,6 +1,6 @@
 /**
- * What a screen reader is told: that the model thinks, how long it did, and the answer by paragraphs as they are through.
- * Not the tokens of a thought.
+ * What a screen reader is told: that the model thinks, how long it did, and the answer by paragraphs as they are
+ * through. Not the tokens of a thought.
  */
 import type { Turn } from "./conversation.ts";
 import { formatDuration } from "./format.ts";

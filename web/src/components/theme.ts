@@ -21,7 +21,10 @@ export const tokens = css`
       "Iowan Old Style", "Palatino Linotype", Palatino, Charter, "Bitstream Charter", Georgia, "Liberation Serif", serif
     );
     --_ui: var(--aloud-font-ui, system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif);
-    --_code: var(--aloud-font-code, ui-monospace, "SF Mono", "Cascadia Code", Menlo, Consolas, "Liberation Mono", monospace);
+    --_code: var(
+      --aloud-font-code,
+      ui-monospace, "SF Mono", "Cascadia Code", Menlo, Consolas, "Liberation Mono", monospace
+    );
     --_measure: var(--aloud-measure, 43rem);
     --_radius: var(--aloud-radius, 0.75rem);
   }

@@ -43,7 +43,10 @@ describe("TeX", () => {
   });
 
   test("on its own lines is a block, and takes the stop behind it", () => {
-    expect(texBlockAt("\\[\n- a\n= b\n\\].\nmore", false)).toMatchObject({ tex: "- a\n= b.", raw: "\\[\n- a\n= b\n\\].\n" });
+    expect(texBlockAt("\\[\n- a\n= b\n\\].\nmore", false)).toMatchObject({
+      tex: "- a\n= b.",
+      raw: "\\[\n- a\n= b\n\\].\n",
+    });
     expect(texBlockAt("\\[ a \\] and more", false)).toBeUndefined();
   });
 
@@ -112,13 +115,32 @@ describe("Markdown", () => {
 
 test("only http and https links without a user's name are safe", () => {
   expect(safeLink("https://a.example/b")?.host).toBe("a.example");
-  for (const href of ["javascript:x", "//a", "/a", "data:text/html,x", "https://a@b/", "ftp://a", "blob:https://a", ""]) {
+  for (const href of [
+    "javascript:x",
+    "//a",
+    "/a",
+    "data:text/html,x",
+    "https://a@b/",
+    "ftp://a",
+    "blob:https://a",
+    "",
+  ]) {
     expect(safeLink(href), href).toBeNull();
   }
 });
 
 test("attributes and elements are a closed list", () => {
-  for (const tag of ["script", "img", "iframe", "svg", "style", "constructor", "annotation-xml", "mglyph", "semantics"]) {
+  for (const tag of [
+    "script",
+    "img",
+    "iframe",
+    "svg",
+    "style",
+    "constructor",
+    "annotation-xml",
+    "mglyph",
+    "semantics",
+  ]) {
     expect(isAllowedTag(tag), tag).toBe(false);
   }
   for (const name of ["onclick", "style", "id", "src", "srcdoc", "href", "xlink:href", "actiontype"]) {

@@ -1,12 +1,5 @@
 /** Plans become DOM nodes here and nowhere else; what is there already and fits is kept. */
-import {
-  isAllowedAttribute,
-  isAllowedTag,
-  isMathTag,
-  MATHML_NAMESPACE,
-  type Plan,
-  type PlanElement,
-} from "./node.ts";
+import { isAllowedAttribute, isAllowedTag, isMathTag, MATHML_NAMESPACE, type Plan, type PlanElement } from "./node.ts";
 
 /** Makes the children of `parent` those of the plans, touching only what differs. */
 export function patchChildren(parent: Element, plans: readonly Plan[]): void {

@@ -10,7 +10,7 @@ export class MarkdownStream {
   #settled = "";
   #settledBlocks: PlanElement[] = [];
 
-  /** The blocks of `text`. Those that did not change since the last call are the same objects. `live`: more may follow. */
+  /** The blocks of `text`; those that did not change are the same objects as before. `live`: more may follow. */
   update(text: string, live: boolean): PlanElement[] {
     const source = text.replace(/\r\n?/g, "\n");
     if (source.length > MAX_CHARS) return [el("p", {}, source)];

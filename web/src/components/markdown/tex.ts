@@ -77,7 +77,7 @@ function boxedAt(text: string, live: boolean): TexSpan | undefined {
 /** `text` with every formula replaced by as many `a`, for what looks for signs outside of formulas. */
 export function maskTex(text: string): string {
   let masked = "";
-  for (let rest = text; ; ) {
+  for (let rest = text; ;) {
     const start = texStart(rest);
     if (start === undefined) return masked + rest;
     const span = rest[start - 1] === "\\" ? undefined : texAt(rest.slice(start), false);
