@@ -64,7 +64,11 @@ def stages(work: Path, text, count: int, say) -> dict:
         ("grpo", model.Model(model.config(text.vocab)), True),
         ("without_teacher", student.Student(student.config(text.vocab)), False),
     ):
-        new.load_state_dict(torch.load(trainer.Run(work, name).finished)["model"])
+        finished = trainer.Run(work, name).finished
+        if not finished.exists():
+            say(f"{name}: there is no {finished}; run the stage to have its figures", flush=True)
+            continue
+        new.load_state_dict(torch.load(finished)["model"])
         quantized = new.next_token is not None
         writer = sampler.Sampler(sampler.frozen(new, quantized=quantized), text.eos)
         found[name] = measure.suites(writer, text, count, thought=thought)

@@ -75,9 +75,10 @@ def comparisons(figures: dict) -> dict[str, tuple[str, dict]]:
     """The bar charts: file name to (title, what is compared)."""
     teacher, pupil, stages = figures["tiny-r1"], figures["tiny-r1-distill"], figures.get("stages")
     found = {"thought": ("what the thought is worth", {k: teacher[k] for k in ("thought", "suppressed")})}
-    if stages:
+    if stages and "grpo" in stages:
         learnt = {"cold start": stages["cold_start"], "after RL": stages["grpo"], "finished": teacher["thought"]}
         found["learning"] = ("before and after reinforcement learning", learnt)
+    if stages and "without_teacher" in stages:
         taught = {"teacher": teacher["thought"], "student": pupil["thought"]}
         found["student"] = ("a student with and without the teacher", taught | {"without": stages["without_teacher"]})
     return found

@@ -63,9 +63,23 @@ def box_story(rng: random.Random) -> Document:
     return document + [(tokens.EOS, True)]
 
 
-def textbook(rng: random.Random) -> Document:
+def full_problem(rng: random.Random) -> Problem:
+    """Trained kinds again, most of full size, where mistakes are; above all stacks."""
+    kind = rng.random()
+    if kind < 0.60:
+        return tasks.boxes(rng, (3, 7), (1, 5)) if kind < 0.35 else tasks.boxes(rng, (5, 7), (3, 5))
+    if kind < 0.67:
+        return tasks.sum_(rng, "addition", 4, 4)
+    if kind < 0.80:
+        return tasks.sum_(rng, "multiplication", 3, 2)
+    if kind < 0.92:
+        return tasks.sum_(rng, "division", rng.randint(2, 4), 1)
+    return tasks.arithmetic(rng, rng.choice(tasks.ARITHMETIC))
+
+
+def textbook(rng: random.Random, make=easy_problem) -> Document:
     """A problem with its solution, in the layout of a book."""
-    problem = tasks.draw(rng, easy_problem, test=False)
+    problem = tasks.draw(rng, make, test=False)
     head, body = rng.choice([("Problem: ", "\nSolution:\n"), ("Exercise. ", "\nWorking:\n"), ("", "\n\n")])
     solved = f"{body}{problem.thought}\n{problem.answer}{tokens.EOS}"
     return [(tokens.BOS + head + problem.question, False), (solved, True)]
@@ -89,15 +103,15 @@ def facts(rng: random.Random) -> Document:
     return document + [(tokens.EOS, True)]
 
 
-def pretraining(text: tokens.Text, rng: random.Random) -> Document:
-    """One document of the textbook, or of conversations in the chat format."""
+def pretraining(text: tokens.Text, rng: random.Random, make=easy_problem) -> Document:
+    """One document of the textbook, whose solved problems `make` makes, or of conversations in the chat format."""
     kind = rng.random()
     if kind < 0.15:
         return box_story(rng)
     if kind < 0.25:
         return facts(rng)
     if kind < 0.80:
-        return textbook(rng)
+        return textbook(rng, make)
     if kind < 0.90:
         return chat(text, tasks.draw(rng, tasks.any_problem, test=False), thought=False)
     return talk_chat(text, rng)

@@ -34,34 +34,45 @@ def rollouts(network, text, problems, group: int, most: int, generator):
     return list(zip(prompts, sampler.complete(prompts, most, temperature=1.0, batch=1024, generator=generator)))
 
 
-def groups_of_rows(samples, advantage, pad_id: int, budget: int, rng):
-    """Batches of ids and advantages `[B, T]`; samples without an advantage are left out."""
+def batches_of(network, samples, advantage, pad_id: int, budget: int):
+    """Batches of ids and advantages `[B, T]` with the cross entropies that the samples had when they were drawn.
+
+    Samples without an advantage are left out; those of like length go together.
+    """
     used = sorted((i for i, a in enumerate(advantage) if a != 0), key=lambda i: sum(map(len, samples[i])))
     found = []
     while used:
         fit = max(1, budget // sum(map(len, samples[used[-1]])))
         part, used = used[-fit:], used[:-fit]
         rows = [(p + new, [0.0] * len(p) + [advantage[i]] * len(new)) for i in part for p, new in [samples[i]]]
-        found.append(pad(rows, pad_id))
-    rng.shuffle(found)
+        ids, weights = pad(rows, pad_id)
+        with torch.no_grad():
+            before, _ = network.losses(ids, weights != 0, mtp=False)
+        found.append((ids, weights, before))
     return found
 
 
-def iteration(training, text, questions: int, group: int, most: int, budget: int, lr: float, generator) -> dict:
-    """Questions, answers, rewards, and a pass over them."""
+def question(rng: random.Random, full: float) -> tasks.Problem:
+    """Mostly small problems at first: a mistake is one of few steps there. `full` is the share of any size."""
+    return corpus.train_problem(rng, tasks.any_problem if rng.random() < full else corpus.easy_problem)
+
+
+def iteration(
+    training, text, full: float, questions: int, group: int, updates: int, most: int, budget: int, lr: float, generator
+) -> dict:
+    """Questions, answers, rewards, and a pass over them in so many updates."""
     started = time.time()
-    problems = [corpus.train_problem(training.rng) for _ in range(questions)]
+    problems = [question(training.rng, full) for _ in range(questions)]
     samples = rollouts(training.network, text, problems, group, most, generator)
     judged = [reward(text, problems[i // group], ids) for i, (_, ids) in enumerate(samples)]
     rewards = torch.tensor([r for r, _ in judged]).view(questions, group)
     sampled = time.time()
     advantage = advantages(rewards).flatten().tolist()
-    norms = []
-    rows = groups_of_rows(samples, advantage, text.pad, budget, training.rng)
-    with torch.no_grad():
-        before = [training.network.losses(ids, weights != 0, mtp=False)[0] for ids, weights in rows]
-    for (ids, weights), entropies in zip(rows, before):
-        norms.append(training.update(ids, weights, lr, balance=0.0, before=entropies)["norm"])
+    # Whole groups go into an update, or what is better than its group and what is worse would pull one after the other.
+    share = -(-questions // updates) * group
+    parts = [slice(start, start + share) for start in range(0, len(samples), share)]
+    batches = [batches_of(training.network, samples[p], advantage[p], text.pad, budget) for p in parts]
+    norms = [training.update(part, lr, balance=0.0)["norm"] for part in batches if part]
     by_task = {}
     for i, (_, correct) in enumerate(judged):
         by_task.setdefault(problems[i // group].task, []).append(correct)
@@ -81,11 +92,13 @@ def iteration(training, text, questions: int, group: int, most: int, budget: int
 def run(
     work: Path,
     iterations: int,
-    questions: int = 64,
+    questions: int = 128,
     group: int = 8,
-    most: int = 280,
+    updates: int = 4,
+    ramp: int = 40,
+    most: int = 240,
     budget: int = 8192,
-    lr: float = 2e-4,
+    lr: float = 3e-4,
     measured: int = 40,
     compiled: bool = True,
 ):
@@ -111,7 +124,7 @@ def run(
         generator = torch.Generator().manual_seed(1000 + i)
         measures = held_out() if i % 10 == 0 else {}
         rate = lr * min(1.0, (i + 1) / 3)
-        figures = iteration(training, text, questions, group, most, budget, rate, generator)
+        figures = iteration(training, text, min(1.0, i / ramp), questions, group, updates, most, budget, rate, generator)
         stage.log(iteration=i + 1, **figures, **measures)
         said = " ".join(f"{k} {v:.3f}" for k, v in (figures | measures).items())
         print(f"iteration {i + 1}/{iterations} {said}", flush=True)

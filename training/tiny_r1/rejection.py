@@ -10,22 +10,10 @@ from pathlib import Path
 
 import torch
 
-from . import cold_start, corpus, talk, tasks, tokens, trainer
+from . import cold_start, corpus, talk, tokens, trainer
 from .batches import Batches
 from .grpo import reward
 from .sampler import Sampler, frozen
-
-
-def harder(rng: random.Random) -> tasks.Problem:
-    """Trained kinds again, with more of full size, where mistakes are."""
-    kind = rng.random()
-    if kind < 0.5:
-        return tasks.boxes(rng, (3, 7), (1, 5)) if kind < 0.25 else tasks.boxes(rng, (5, 7), (3, 5))
-    if kind < 0.6:
-        return tasks.sum_(rng, "addition", 4, 4)
-    if kind < 0.75:
-        return tasks.sum_(rng, "multiplication", 3, 2)
-    return tasks.arithmetic(rng, rng.choice(tasks.ARITHMETIC))
 
 
 def collect(sampler: Sampler, text, rng, wanted: int, tries: int, most: int, path: Path, say=print) -> list[dict]:
@@ -38,7 +26,7 @@ def collect(sampler: Sampler, text, rng, wanted: int, tries: int, most: int, pat
     asked = right = 0
     generator = torch.Generator().manual_seed(rng.randrange(2**31))
     while len(kept) < wanted:
-        problems = [corpus.train_problem(rng, harder) for _ in range(768)]
+        problems = [corpus.train_problem(rng) for _ in range(768)]
         open_ = list(problems)
         fresh = []
         for _ in range(tries):
@@ -68,12 +56,12 @@ def load(path: Path) -> list[dict]:
 def documents(text, solutions: list[dict], textbook: float = 0.0):
     """A maker of documents: solutions, some conversations, now and then a question after earlier turns or without a thought.
 
-    A share of them is pages of the textbook, so that what was learnt from it is not lost.
+    A share of them is pages of the textbook, of its later chapters, where problems have full size.
     """
 
     def make(rng: random.Random):
         if rng.random() < textbook:
-            return corpus.pretraining(text, rng)
+            return corpus.pretraining(text, rng, corpus.full_problem)
         kind = rng.random()
         if kind < 0.08:
             return corpus.talk_chat(text, rng)
@@ -104,6 +92,6 @@ def run(
     solutions = collect(Sampler(frozen(network), text.eos), text, random.Random(4), wanted, 3, most, path)
     solutions += cold_start.worked()
     training = trainer.Trainer(network, stage, lr, seed=4)
-    batches = Batches(documents(text, solutions, textbook=0.4), text, budget)
+    batches = Batches(documents(text, solutions, textbook=0.6), text, budget)
     trainer.train(training, batches, steps, warmup=20, decay=0.8)
     training.finish()

@@ -66,29 +66,33 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = lr
 
-    def update(self, ids, weights, lr: float, balance: float = 1e-3, before=None) -> dict:
-        """One step on `ids` `[B, T]`; each token's cross entropy counts by its weight, 0 being not at all.
+    def update(self, batches, lr: float, balance: float = 1e-3) -> dict:
+        """One step on batches of (ids, weights, before), whose gradients are added up.
 
-        With `before`, the cross entropies when the tokens were drawn, weights are advantages, and the loss is that of
-        proximal policy optimization: a token's probability counts while it is 0.8 to 1.28 of what it was. Multi-token
-        prediction then learns in its own layer only.
+        ids `[B, T]`; each token's cross entropy counts by its weight, 0 being not at all. With `before`, the cross
+        entropies when the tokens were drawn, weights are advantages, and the loss is that of proximal policy optimization:
+        a token's probability counts while it is 0.8 to 1.28 of what it was. Multi-token prediction then learns in its own
+        layer only.
         """
         started = time.time()
-        counts = weights != 0
         mtp = self.mtp_weight > 0 and self.step % self.mtp_every == 0
-        first, second = self.network.losses(ids, counts, mtp, apart=before is not None)
-        total = counts.sum()
-        weight = weights[:, 1:][counts[:, 1:]]
-        if before is None:
-            loss = (first * weight).sum() / total
-        else:
-            ratio = (before - first).exp()
-            loss = -torch.minimum(ratio * weight, ratio.clamp(0.8, 1.28) * weight).sum() / total
-        objective = loss
-        if second is not None:
-            ahead = second.sum() / total
-            objective = loss + self.mtp_weight * ahead
-        objective.backward()
+        total = sum(int((weights != 0).sum()) for _, weights, _ in batches)
+        figures = {"step": self.step + 1, "loss": 0.0, "lr": lr, **({"mtp": 0.0} if mtp else {})}
+        for ids, weights, before in batches:
+            first, second = self.network.losses(ids, weights != 0, mtp, apart=before is not None)
+            weight = weights[:, 1:][weights[:, 1:] != 0]
+            if before is None:
+                loss = (first * weight).sum() / total
+            else:
+                ratio = (before - first).exp()
+                loss = -torch.minimum(ratio * weight, ratio.clamp(0.8, 1.28) * weight).sum() / total
+            figures["loss"] += loss.item()
+            if mtp:
+                ahead = second.sum() / total
+                figures["mtp"] += ahead.item()
+                loss = loss + self.mtp_weight * ahead
+            loss.backward()
+            self.tokens += int(ids.numel())
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.rate(lr)
         for optimizer in self.optimizers:
@@ -96,12 +100,8 @@ class Trainer:
             optimizer.zero_grad()
         self.network.balance(balance)
         self.step += 1
-        self.tokens += int(ids.numel())
         self.seconds += time.time() - started
-        figures = {"step": self.step, "loss": loss.item(), "lr": lr, "norm": float(norm), "tokens": self.tokens}
-        if second is not None:
-            figures["mtp"] = ahead.item()
-        return figures
+        return figures | {"norm": float(norm), "tokens": self.tokens}
 
     def state(self) -> dict:
         return {
@@ -140,7 +140,7 @@ def train(trainer: Trainer, batches, steps: int, warmup: int, decay: float, say=
     while trainer.step < steps:
         ids, weights = batches.next(trainer.rng)
         lr = schedule(trainer.step, steps, trainer.peak, warmup, decay)
-        figures = trainer.update(ids, weights, lr)
+        figures = trainer.update([(ids, weights, None)], lr)
         trainer.run.log(seconds=trainer.seconds, **figures)
         if trainer.step % 25 == 0 or trainer.step == steps:
             speed = trainer.tokens / max(trainer.seconds, 1e-9)
