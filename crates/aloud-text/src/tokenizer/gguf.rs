@@ -88,8 +88,7 @@ impl Tokenizer {
         let parts = Parts {
             vocabulary,
             merges: merges(&gguf.merges)?,
-            normalizer: pre.normalizer(),
-            pre_tokenizer: Some(pre.pre_tokenizer()),
+            cutter: pre.cutter(),
             ignore_merges: pre.ignore_merges,
             bos: gguf.bos,
             eos: gguf.eos,

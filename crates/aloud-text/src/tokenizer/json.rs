@@ -1,6 +1,7 @@
 //! A tokenizer out of `tokenizer.json` and `tokenizer_config.json`.
 
 use super::gguf::merges;
+use super::pre::Cutter;
 use super::vocabulary::{Kind, Vocabulary};
 use super::{Parts, Tokenizer};
 use crate::TextError;
@@ -18,8 +19,10 @@ const MAX_ID: u32 = 1 << 22;
 struct File {
     #[serde(default)]
     added_tokens: Vec<AddedToken>,
-    normalizer: Option<Value>,
-    pre_tokenizer: Option<Value>,
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
     post_processor: Option<Value>,
     model: Model,
 }
@@ -101,8 +104,7 @@ impl Tokenizer {
             eos,
             add_bos: config.add_bos_token.unwrap_or(adds),
             vocabulary,
-            normalizer: component("normalizer", file.normalizer)?,
-            pre_tokenizer: component("pre_tokenizer", file.pre_tokenizer)?,
+            cutter: Cutter::from_json(&file.normalizer, &file.pre_tokenizer).map_err(|reason| invalid(FILE, reason))?,
             ignore_merges: file.model.ignore_merges,
             merges: pairs(file.model.merges)?,
             stops: Vec::new(),
@@ -119,11 +121,6 @@ fn parse<T: serde::de::DeserializeOwned>(file: &'static str, json: &[u8]) -> Res
     serde_json::from_slice(json).map_err(|error| invalid(file, error))
 }
 
-fn component<T: serde::de::DeserializeOwned>(name: &str, value: Option<Value>) -> Result<Option<T>, TextError> {
-    let value = value.map(serde_json::from_value).transpose();
-    value.map_err(|error| invalid(FILE, format!("`{name}`: {error}")))
-}
-
 fn check(file: &File) -> Result<(), TextError> {
     if file.model.kind.as_deref().is_some_and(|kind| kind != "BPE") {
         return Err(TextError::UnsupportedModel {
@@ -131,7 +128,7 @@ fn check(file: &File) -> Result<(), TextError> {
             expected: "BPE",
         });
     }
-    if !file.pre_tokenizer.as_ref().is_some_and(is_byte_level) {
+    if !is_byte_level(&file.pre_tokenizer) {
         return Err(TextError::UnsupportedModel {
             found: "BPE without a ByteLevel pre-tokenizer".to_owned(),
             expected: "BPE",

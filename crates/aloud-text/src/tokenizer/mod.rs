@@ -13,9 +13,7 @@ use crate::guard::{Guard, unmark};
 use aho_corasick::{AhoCorasick, MatchKind};
 use std::sync::Arc;
 use tokenizers::models::bpe::BPE;
-use tokenizers::{
-    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerBuilder, TokenizerImpl,
-};
+use tokenizers::{Model, OffsetType};
 use vocabulary::{Kind, Vocabulary};
 
 /// What becomes of text that reads like a control token, such as `<|im_end|>`.
@@ -40,7 +38,8 @@ pub struct Tokenizer {
 }
 
 struct Inner {
-    bpe: Bpe,
+    cutter: pre::Cutter,
+    bpe: BPE,
     vocabulary: Vocabulary,
     user_defined: Added,
     all_added: Added,
@@ -50,8 +49,6 @@ struct Inner {
     add_bos: bool,
     stop_ids: Vec<u32>,
 }
-
-type Bpe = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// Control tokens that end a reply in one of the supported families. Source: the end-of-generation
 /// list of `llama-vocab.cpp`.
@@ -163,9 +160,13 @@ impl Tokenizer {
             return Ok(());
         }
         let text = unmark(text);
-        let encoding = self.inner.bpe.encode_fast(text.as_ref(), false);
-        let encoding =
-            encoding.map_err(|error| TextError::Encode { text_bytes: text.len(), reason: error.to_string() })?;
+        let encode = || {
+            let mut pieces = self.inner.cutter.cut(text.as_ref())?;
+            pieces.tokenize(|piece| self.inner.bpe.tokenize(piece.get()))?;
+            pieces.into_encoding(None, 0, OffsetType::None)
+        };
+        let encoding: tokenizers::Encoding =
+            encode().map_err(|error| TextError::Encode { text_bytes: text.len(), reason: error.to_string() })?;
         ids.extend_from_slice(encoding.get_ids());
         Ok(())
     }
@@ -206,8 +207,7 @@ impl Added {
 struct Parts {
     vocabulary: Vocabulary,
     merges: Vec<(String, String)>,
-    normalizer: Option<NormalizerWrapper>,
-    pre_tokenizer: Option<PreTokenizerWrapper>,
+    cutter: pre::Cutter,
     ignore_merges: bool,
     bos: Option<u32>,
     eos: Option<u32>,
@@ -223,12 +223,6 @@ impl Parts {
             .ignore_merges(self.ignore_merges)
             .build()
             .map_err(encode_error)?;
-        let bpe = TokenizerBuilder::new()
-            .with_model(bpe)
-            .with_normalizer(self.normalizer)
-            .with_pre_tokenizer(self.pre_tokenizer)
-            .build()
-            .map_err(encode_error)?;
         let named = STOP_TOKENS.iter().filter_map(|name| vocabulary.id(name));
         let mut stop_ids: Vec<u32> =
             named.filter(|&id| vocabulary.kind(id) == Some(Kind::Control)).chain(self.stops).chain(self.eos).collect();
@@ -237,6 +231,7 @@ impl Parts {
         let control = || vocabulary.of_kind(Kind::Control);
         let user_defined = || vocabulary.of_kind(Kind::UserDefined);
         let inner = Inner {
+            cutter: self.cutter,
             bpe,
             user_defined: Added::new(user_defined()),
             all_added: Added::new(control().chain(user_defined())),

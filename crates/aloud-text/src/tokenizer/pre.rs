@@ -1,11 +1,79 @@
 //! How text is cut before byte pairs are merged.
 
 use crate::TextError;
+use serde_json::Value;
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
+use tokenizers::{NormalizedString, Normalizer, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior};
+
+/// Cuts text into pieces in the byte alphabet.
+///
+/// Made of the parts of the `tokenizers` crate that byte-level models use: its own sum of all parts would bring every one of
+/// them into the browser.
+#[derive(Debug, Default)]
+pub(super) struct Cutter {
+    nfc: bool,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Split(Box<Split>),
+    Digits(Digits),
+    Bytes(ByteLevel),
+}
+
+impl Cutter {
+    /// From `normalizer` and `pre_tokenizer` of a `tokenizer.json`. The error names the part that is not known.
+    pub fn from_json(normalizer: &Value, pre_tokenizer: &Value) -> Result<Cutter, String> {
+        let mut cutter = Cutter::default();
+        for part in parts(normalizer, "normalizers") {
+            match part["type"].as_str() {
+                Some("NFC") => cutter.nfc = true,
+                _ => return Err(format!("`normalizer`: expected NFC or none, found {part}")),
+            }
+        }
+        for part in parts(pre_tokenizer, "pretokenizers") {
+            let step = match part["type"].as_str() {
+                Some("Split") => serde_json::from_value(part.clone()).map(|split| Step::Split(Box::new(split))),
+                Some("Digits") => serde_json::from_value(part.clone()).map(Step::Digits),
+                Some("ByteLevel") => serde_json::from_value(part.clone()).map(Step::Bytes),
+                _ => return Err(format!("`pre_tokenizer`: expected Split, Digits or ByteLevel, found {part}")),
+            };
+            cutter.steps.push(step.map_err(|error| format!("`pre_tokenizer`: {error}"))?);
+        }
+        Ok(cutter)
+    }
+
+    pub fn cut(&self, text: &str) -> tokenizers::Result<PreTokenizedString> {
+        let mut text = NormalizedString::from(text);
+        if self.nfc {
+            NFC.normalize(&mut text)?;
+        }
+        let mut pieces = PreTokenizedString::from(text);
+        for step in &self.steps {
+            match step {
+                Step::Split(split) => split.pre_tokenize(&mut pieces)?,
+                Step::Digits(digits) => digits.pre_tokenize(&mut pieces)?,
+                Step::Bytes(bytes) => bytes.pre_tokenize(&mut pieces)?,
+            }
+        }
+        Ok(pieces)
+    }
+}
+
+/// The parts of a sequence, in order; a part that is none is its own.
+fn parts<'a>(value: &'a Value, of_sequence: &str) -> Vec<&'a Value> {
+    match &value[of_sequence] {
+        _ if value.is_null() => Vec::new(),
+        Value::Array(inner) if value["type"] == "Sequence" => {
+            inner.iter().flat_map(|part| parts(part, of_sequence)).collect()
+        }
+        _ => vec![value],
+    }
+}
 
 /// The values of `tokenizer.ggml.pre` that are known here.
 pub const PRE_TOKENIZERS: &[&str] =
@@ -72,32 +140,27 @@ impl Pre {
         })
     }
 
-    pub(super) fn normalizer(&self) -> Option<NormalizerWrapper> {
-        self.nfc.then(|| NormalizerWrapper::NFC(NFC))
-    }
-
-    pub(super) fn pre_tokenizer(&self) -> PreTokenizerWrapper {
-        let mut steps: Vec<PreTokenizerWrapper> = self.splits.iter().map(|r| split(r)).collect();
-        steps.push(ByteLevel::new(false, true, false).into());
-        PreTokenizerWrapper::Sequence(Sequence::new(steps))
+    pub(super) fn cutter(&self) -> Cutter {
+        let mut steps: Vec<Step> = self.splits.iter().map(|regex| split(regex)).collect();
+        steps.push(Step::Bytes(ByteLevel::new(false, true, false)));
+        Cutter { nfc: self.nfc, steps }
     }
 }
 
-fn split(regex: &str) -> PreTokenizerWrapper {
+fn split(regex: &str) -> Step {
     let pattern = SplitPattern::Regex(regex.trim_end().to_owned());
     let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
-    split.expect("the expressions above are valid").into()
+    Step::Split(Box::new(split.expect("the expressions above are valid")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+    use serde_json::json;
+    use tokenizers::{OffsetReferential, OffsetType};
 
     fn pieces(pre: &str, text: &str) -> String {
-        let mut cut = PreTokenizedString::from(text);
-        let pre_tokenizer = Pre::named(pre).unwrap().pre_tokenizer();
-        pre_tokenizer.pre_tokenize(&mut cut).unwrap();
+        let cut = Cutter { nfc: false, ..Pre::named(pre).unwrap().cutter() }.cut(text).unwrap();
         let splits = cut.get_splits(OffsetReferential::Original, OffsetType::Byte);
         let pieces: Vec<&str> = splits.iter().map(|(_, (a, b), _)| &text[*a..*b]).collect();
         pieces.join("|")
@@ -166,5 +229,25 @@ mod tests {
         for name in PRE_TOKENIZERS {
             assert!(!pieces(name, "a b").is_empty());
         }
+    }
+
+    #[test]
+    fn parts_of_a_tokenizer_json_are_taken_or_named() {
+        let bytes = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
+        let digits = json!({ "type": "Digits", "individual_digits": true });
+        let split = json!({ "type": "Split", "pattern": { "Regex": "b+" }, "behavior": "Isolated", "invert": false });
+        let inner = json!({ "type": "Sequence", "pretokenizers": [digits, split] });
+        let all = json!({ "type": "Sequence", "pretokenizers": [inner, bytes] });
+        let none = json!({ "type": "Sequence", "normalizers": [] });
+        let cut = Cutter::from_json(&none, &all).unwrap().cut("a12bbc").unwrap();
+        let pieces = cut.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        assert_eq!(pieces.iter().map(|(text, ..)| *text).collect::<Vec<_>>(), ["a", "1", "2", "bb", "c"]);
+        let composed = Cutter::from_json(&json!({ "type": "NFC" }), &bytes).unwrap().cut("e\u{301}").unwrap();
+        assert_eq!(composed.get_splits(OffsetReferential::Normalized, OffsetType::Byte)[0].0, "Ã©");
+        let lower = json!({ "type": "Lowercase" });
+        assert!(Cutter::from_json(&lower, &bytes).unwrap_err().contains("Lowercase"));
+        assert!(Cutter::from_json(&Value::Null, &json!({ "type": "Metaspace" })).unwrap_err().contains("Metaspace"));
+        let broken = json!({ "type": "Split", "pattern": { "Regex": "(" }, "behavior": "Isolated", "invert": false });
+        assert!(Cutter::from_json(&Value::Null, &broken).is_err());
     }
 }
