@@ -86,7 +86,11 @@ impl Printer {
     }
 
     fn event(&mut self, event: ChatEvent) -> io::Result<()> {
-        if !matches!(event, ChatEvent::Prefill { .. } | ChatEvent::Token(_) | ChatEvent::Trace(_)) {
+        let silent = matches!(
+            event,
+            ChatEvent::Prefill { .. } | ChatEvent::Token(_) | ChatEvent::Logprob { .. } | ChatEvent::Trace(_)
+        );
+        if !silent {
             self.bar.finish_and_clear();
         }
         match event {
@@ -95,7 +99,7 @@ impl Printer {
                 self.bar.set_position(done as u64);
                 Ok(())
             }
-            ChatEvent::Trace(_) | ChatEvent::Token(_) => Ok(()),
+            ChatEvent::Trace(_) | ChatEvent::Token(_) | ChatEvent::Logprob { .. } => Ok(()),
             ChatEvent::Reasoning(_) if self.show.hide_thinking => Ok(()),
             ChatEvent::Reasoning(text) if self.show.json => json_line(&json!({"type": "reasoning", "text": text})),
             ChatEvent::Answer(text) if self.show.json => json_line(&json!({"type": "answer", "text": text})),

@@ -196,6 +196,7 @@ pub fn greedy(prompt: &[u32], max_tokens: u32) -> Request {
         drawn: Vec::new(),
         control: Control::default(),
         trace: false,
+        top_logprobs: None,
     }
 }
 

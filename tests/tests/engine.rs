@@ -244,7 +244,7 @@ fn cancellation_leaves_a_usable_engine() {
                     seen = done;
                     if done >= stop_at { Break(()) } else { Continue(()) }
                 }
-                Event::Token(_) | Event::Trace(_) => Continue(()),
+                Event::Token(_) | Event::Trace(_) | Event::Logprob(_) => Continue(()),
             });
             let (tokens, generation) = cancelled.expect("no error");
             // The listener may learn of the last chunks by their tokens only.

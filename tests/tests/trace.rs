@@ -56,6 +56,7 @@ fn traced(engine: &mut AnyEngine, request: &Request) -> Told {
                     assert_eq!(step.tokens[(layer.pos - step.pos) as usize], layer.token);
                     told.layers.push(layer);
                 }
+                Event::Logprob(_) => panic!("was not asked for"),
                 Event::Prefill { .. } | Event::Token(_) => {}
             }
             Continue(())

@@ -21,12 +21,28 @@ export const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** Starts headless Chromium. */
 export const launch = () => chromium.launch({ executablePath: EXECUTABLE, args: FLAGS });
 
+/** As {@link openPage}, with the wasm module as `globalThis.aloud`. */
+export async function openAloud(routes = {}) {
+  return openPage(routes, async () => {
+    const aloud = await import("/pkg/aloud_web.js");
+    await aloud.default({ module_or_path: "/pkg/aloud_web_bg.wasm" });
+    globalThis.aloud = aloud;
+  });
+}
+
+/** As {@link openPage}, with the built package as `globalThis.aloud`. */
+export async function openPackage(routes = {}) {
+  return openPage(routes, async () => {
+    globalThis.aloud = await import("/dist/index.js");
+  });
+}
+
 /**
- * Starts a server and a browser and loads the wasm module as `globalThis.aloud` of a new page.
+ * Starts a server and a browser and runs `prepare` in a new page.
  * `routes` are further paths that the server answers. `problems` collects what the page logged as an error or threw;
  * `run` is `page.evaluate` that fails at once when the page throws; `close` ends all of it.
  */
-export async function openAloud(routes = {}) {
+async function openPage(routes, prepare) {
   const server = await serve(routes);
   let browser;
   const close = async () => {
@@ -42,11 +58,7 @@ export async function openAloud(routes = {}) {
       if (message.type() === "error") problems.push(message.text());
     });
     await page.goto(`${server.origin}/test/page.html`);
-    await page.evaluate(async () => {
-      const aloud = await import("/pkg/aloud_web.js");
-      await aloud.default();
-      globalThis.aloud = aloud;
-    });
+    await page.evaluate(prepare);
     // A wasm module that traps leaves its promises open forever.
     const thrown = new Promise((_, reject) => page.once("pageerror", reject));
     thrown.catch(() => {}); // Also in `problems`, for whoever does not wait for it.

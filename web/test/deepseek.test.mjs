@@ -9,7 +9,7 @@ it("a tiny DeepSeek-V3 computes what transformers computes", { timeout: 600_000 
   try {
     const findings = await browser.run(async () => {
       const kernels = await import("/test/pkg/aloud_web_kernels.js");
-      await kernels.default();
+      await kernels.default({ module_or_path: "/test/pkg/aloud_web_kernels_bg.wasm" });
       return (await kernels.examineDeepseekV3()).map(({ name, error, tolerance }) => ({ name, error, tolerance }));
     });
     assert.notEqual(findings.length, 0, "nothing ran");

@@ -43,7 +43,7 @@ describe("kernels", { timeout: 600_000 }, () => {
   it("compute what the oracle computes", async (t) => {
     const cases = await browser.run(async () => {
       const kernels = await import("/test/pkg/aloud_web_kernels.js");
-      await kernels.default();
+      await kernels.default({ module_or_path: "/test/pkg/aloud_web_kernels_bg.wasm" });
       globalThis.kernels = kernels;
       return (await kernels.runKernelCases()).map(({ name, error, tolerance }) => ({ name, error, tolerance }));
     });

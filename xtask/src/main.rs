@@ -49,7 +49,9 @@ enum Verb {
     Check,
     /// Build every library crate for wasm32-unknown-unknown
     Wasm32,
-    /// Build crates/aloud-web and test it in headless Chromium
+    /// Build the npm package into web/dist/
+    Web,
+    /// Build the npm package and test it in headless Chromium
     TestWeb,
     /// Write a model of random weights, any architecture and size, for tests and measurements
     #[command(disable_help_flag = true)]
@@ -88,6 +90,10 @@ fn act(verb: Verb) -> anyhow::Result<()> {
         Verb::Assets => assets::fetch_all(),
         Verb::Check => check::check(),
         Verb::Wasm32 => check::wasm32(),
+        Verb::Web => {
+            setup::for_web()?;
+            web::package()
+        }
         Verb::TestWeb => {
             setup::for_web()?;
             web::test()

@@ -13,6 +13,17 @@ pub enum DraftKind {
     Lookup,
 }
 
+impl DraftKind {
+    /// `mtp` or `lookup`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            DraftKind::NextToken => "mtp",
+            DraftKind::Lookup => "lookup",
+        }
+    }
+}
+
 /// How tokens are drafted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draft {

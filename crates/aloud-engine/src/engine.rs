@@ -6,6 +6,7 @@ mod traced;
 use crate::control::Control;
 use crate::drafting::{DraftStats, Pace};
 use crate::error::EngineError;
+use crate::logprobs::TokenLogprob;
 use crate::options::{EngineOptions, check_context};
 use crate::pages::Pages;
 use crate::plans::{Drafting, PlanSet, Sizes, State, decoder, record_logits};
@@ -15,6 +16,7 @@ use aloud_model::{Config, Weights};
 use aloud_ops::{Elem, Executor, Recording, Step, Tensor};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use traced::Look;
 
 /// What to generate.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub struct Request {
     /// Whether [`Event::Trace`] tells what goes on inside. Each step is then waited for and read out; the first such request
     /// compiles plans of its own. The tokens are the same.
     pub trace: bool,
+    /// Whether [`Event::Logprob`] tells how likely each token was, with so many of the likeliest. The price is that of tracing.
+    pub top_logprobs: Option<u32>,
 }
 
 /// What happens on the way.
@@ -51,6 +55,8 @@ pub enum Event {
         /// Of the prompt.
         total: usize,
     },
+    /// How likely a token was that is told of next, or after others of its step.
+    Logprob(TokenLogprob),
     /// A token was drawn.
     Token(u32),
     /// What went on inside, if the request asked for it: first the step, then its layers with experts, row by row. The tokens
@@ -129,7 +135,8 @@ struct Chunk<'p> {
 }
 
 impl<E: Executor> Engine<E> {
-    /// Creates the cache and compiles all plans: nothing compiles later, but for the first request that is traced.
+    /// Creates the cache and compiles all plans: nothing compiles later, but for the first request that is traced. The weights
+    /// may be filled after it.
     ///
     /// # Errors
     /// If the context is impossible, or the executor cannot hold cache or activations.
@@ -158,6 +165,11 @@ impl<E: Executor> Engine<E> {
     /// The executor.
     pub fn executor(&self) -> &E {
         &self.executor
+    }
+
+    /// The executor, for filling the weights.
+    pub fn executor_mut(&mut self) -> &mut E {
+        &mut self.executor
     }
 
     /// The executor, with all that was created on it; another engine on it can take clones of the same weights.
@@ -206,6 +218,22 @@ impl<E: Executor> Engine<E> {
         }
     }
 
+    /// Runs every plan once with no rows, and waits: drivers compile when they like, but at the latest now.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub async fn warm_up(&mut self) -> Result<(), EngineError> {
+        self.executor.write_state(self.state.step, 0, bytemuck::bytes_of(&Step::default()));
+        if let Some(Drafting::NextToken { step, .. }) = self.state.drafting {
+            self.executor.write_state(step, 0, bytemuck::bytes_of(&Step::default()));
+        }
+        for plan in self.plans.all() {
+            self.executor.submit(plan, 1, None).map_err(EngineError::executor)?;
+        }
+        self.executor.read_state(self.state.step).await.map_err(EngineError::executor)?;
+        Ok(())
+    }
+
     /// Generates until a stop id, `max_tokens`, the end of the context, or until `on_event` breaks.
     ///
     /// # Errors
@@ -228,8 +256,9 @@ impl<E: Executor> Engine<E> {
         let n_generated = request.drawn.len();
         let mut ending = Generation { finish: Finish::Cancelled, n_prompt, n_reused, n_generated, drafts };
         let reached = Reached { n_generated: n_generated as u32, thinking: thinking(request.thought, &request.drawn) };
-        if request.trace {
-            self.generate_traced(&sequence, reached, &request.control, &mut ending, &mut on_event).await?;
+        if request.trace || request.top_logprobs.is_some() {
+            let look = Look { trace: request.trace, top_logprobs: request.top_logprobs };
+            self.generate_traced(&sequence, reached, look, &request.control, &mut ending, &mut on_event).await?;
             return Ok(ending);
         }
         let Some(first) = self.prefill(&sequence, n_reused, reached, &mut on_event).await? else {

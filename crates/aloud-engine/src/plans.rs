@@ -174,6 +174,12 @@ impl<P> PlanSet<P> {
         Ok(PlanSet { decode, prefill, verify, predict })
     }
 
+    /// Every plan.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &P> {
+        let prefill = self.prefill.iter().flat_map(|(_, plain, draws)| [plain, draws]);
+        prefill.chain([&self.decode]).chain(&self.verify).chain(self.predict.iter().flatten())
+    }
+
     /// Size of the next chunk for so many tokens left, and whether it is the last.
     pub(crate) fn chunk_for(&self, left: usize) -> (usize, bool) {
         let sizes = [1].into_iter().chain(self.prefill.iter().map(|(size, ..)| *size as usize));

@@ -67,10 +67,12 @@ pub struct LayerTrace {
     pub logits: Vec<f32>,
 }
 
-/// A plan that leaves behind what its routers did.
+/// A plan that leaves behind what its routers and its head did.
 pub(crate) struct Traced<P> {
     pub plan: P,
     pub probes: Vec<Probe>,
+    /// `[rows, V] f32`, if it draws.
+    pub logits: Option<Tensor>,
 }
 
 /// What a layer's router leaves behind.
@@ -89,7 +91,7 @@ pub(crate) struct Probe {
 }
 
 impl<P> Traced<P> {
-    /// Compiles a recording whose routers write to states; `predicts` if it is of the layer that predicts further ahead.
+    /// Compiles a recording whose routers and head write to states; `predicts` if it is of the layer that predicts further ahead.
     pub fn compile<E: Executor<Plan = P>>(
         executor: &mut E,
         decoder: &Decoder<'_>,
@@ -97,9 +99,21 @@ impl<P> Traced<P> {
         predicts: bool,
     ) -> Result<Self, EngineError> {
         let probes = probes(executor, decoder, &mut rec, predicts).map_err(EngineError::executor)?;
+        let logits = if predicts { None } else { keep_logits(executor, &mut rec).map_err(EngineError::executor)? };
         let plan = executor.compile(&rec).map_err(EngineError::executor)?;
-        Ok(Traced { plan, probes })
+        Ok(Traced { plan, probes, logits })
     }
+}
+
+/// The logits that tokens are drawn by, in a state of their own.
+fn keep_logits<E: Executor>(executor: &mut E, rec: &mut Recording) -> Result<Option<Tensor>, E::Error> {
+    let Some(draws) = rec.commands.iter().find(|command| matches!(command.op, Op::Penalize(_))) else {
+        return Ok(None);
+    };
+    let from = draws.inputs[0];
+    let kept = executor.create_state("trace.logits", from.elem, from.shape())?;
+    rec.redirect(from, kept);
+    Ok(Some(kept))
 }
 
 fn probes<E: Executor>(

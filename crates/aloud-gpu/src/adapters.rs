@@ -52,7 +52,11 @@ async fn all() -> Vec<wgpu::Adapter> {
     #[cfg(not(target_arch = "wasm32"))]
     return instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
     #[cfg(target_arch = "wasm32")]
-    return instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await.into_iter().collect();
+    {
+        let power_preference = wgpu::PowerPreference::HighPerformance;
+        let options = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
+        instance.request_adapter(&options).await.into_iter().collect()
+    }
 }
 
 /// All adapters, in the driver's order.

@@ -17,11 +17,13 @@ pub struct GpuOptions {
     pub checked_shaders: bool,
     /// Pretend that bindings are at most this large, to see how a smaller device fares.
     pub max_binding_bytes: Option<u64>,
+    /// In a browser: the smallest size that subgroups have, if the page made the browser grant them. wgpu cannot ask for them.
+    pub granted_subgroups: Option<u32>,
 }
 
 impl Default for GpuOptions {
     fn default() -> Self {
-        GpuOptions { subgroups: true, checked_shaders: false, max_binding_bytes: None }
+        GpuOptions { subgroups: true, checked_shaders: false, max_binding_bytes: None, granted_subgroups: None }
     }
 }
 
@@ -121,6 +123,7 @@ pub struct Gpu {
 
 enum Failure {
     Lost(String),
+    OutOfMemory(String),
     Refused(String),
 }
 
@@ -157,9 +160,14 @@ impl Gpu {
         let lost = Arc::clone(&failure);
         device.set_device_lost_callback(move |_, reason| note(&lost, Failure::Lost(reason)));
         let refused = Arc::clone(&failure);
-        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| note(&refused, Failure::Refused(e.to_string()))));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let what =
+                if matches!(error, wgpu::Error::OutOfMemory { .. }) { Failure::OutOfMemory } else { Failure::Refused };
+            note(&refused, what(error.to_string()));
+        }));
         let binding = limits.max_storage_buffer_binding_size;
-        let subgroup_size = subgroups.then(|| adapter.get_info().subgroup_min_size);
+        let offered = subgroups.then(|| adapter.get_info().subgroup_min_size);
+        let subgroup_size = offered.or(options.granted_subgroups.filter(|_| options.subgroups));
         Ok(Gpu {
             adapter: summary,
             caps: DeviceCaps {
@@ -200,6 +208,7 @@ impl Gpu {
         match &*self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
             None => Ok(()),
             Some(Failure::Lost(reason)) => Err(GpuError::DeviceLost { reason: reason.clone() }),
+            Some(Failure::OutOfMemory(reason)) => Err(GpuError::OutOfMemory { reason: reason.clone() }),
             Some(Failure::Refused(reason)) => Err(GpuError::Refused { reason: reason.clone() }),
         }
     }
@@ -311,6 +320,14 @@ impl Gpu {
         let all = wgpu::PollType::wait_indefinitely();
         self.device.poll(all).map_err(|e| GpuError::DeviceLost { reason: e.to_string() })?;
         self.check()
+    }
+}
+
+/// A browser frees a device's memory when it collects garbage, which may be never.
+#[cfg(target_arch = "wasm32")]
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        self.device.destroy();
     }
 }
 

@@ -34,6 +34,12 @@ pub enum GpuError {
         /// What the driver said.
         reason: String,
     },
+    /// The device has no room left.
+    #[error("the device is out of memory: {reason}; use a smaller quantisation or a smaller context")]
+    OutOfMemory {
+        /// What the driver said.
+        reason: String,
+    },
     /// The device refused something that we asked of it.
     #[error("the device refused a request: {reason}")]
     Refused {

@@ -147,14 +147,37 @@ impl List {
 
 /// Bytes of all tensors that `config` asks for, each there with the right shape, and the scales of those in FP8.
 pub fn weight_bytes(config: &Config, tensors: &TensorSet) -> Result<u64, FormatError> {
+    wanted(config, mtp_layer(config, tensors)).iter().map(|tensor| tensor_bytes(tensors, tensor)).sum()
+}
+
+/// Bytes of weights that are read for one token: of the embedding one row, of the experts the chosen ones. What predicts
+/// further ahead is not counted.
+///
+/// # Errors
+/// If a tensor is missing or has another shape than the config says.
+pub fn read_bytes(config: &Config, tensors: &TensorSet) -> Result<u64, FormatError> {
+    let embed = config.container.global(names::EMBED);
     let mut sum = 0;
-    for Wanted { name, shape } in wanted(config, mtp_layer(config, tensors)) {
-        let info = tensors.expect(&name, &shape)?;
-        sum += info.n_bytes;
-        if let (DType::F8_E4M3, [rows, cols]) = (info.dtype, shape.as_slice()) {
-            let (scales, grid) = fp8_scales(&name, *rows, *cols);
-            sum += tensors.expect(&scales, &grid)?.n_bytes;
-        }
+    for tensor in wanted(config, None) {
+        let bytes = tensor_bytes(tensors, &tensor)?;
+        let is_expert = tensor.name.contains("_exps.") || tensor.name.contains(".experts.");
+        sum += match &config.experts {
+            Some(e) if is_expert => bytes / u64::from(e.n_routed_experts) * u64::from(e.num_experts_per_tok),
+            _ if tensor.name == embed && !config.tie_word_embeddings => bytes / u64::from(config.vocab_size),
+            _ => bytes,
+        };
     }
     Ok(sum)
+}
+
+fn tensor_bytes(tensors: &TensorSet, Wanted { name, shape }: &Wanted) -> Result<u64, FormatError> {
+    let info = tensors.expect(name, shape)?;
+    let scale_bytes = match (info.dtype, shape.as_slice()) {
+        (DType::F8_E4M3, &[rows, cols]) => {
+            let (scales, grid) = fp8_scales(name, rows, cols);
+            tensors.expect(&scales, &grid)?.n_bytes
+        }
+        _ => 0,
+    };
+    Ok(info.n_bytes + scale_bytes)
 }

@@ -2,18 +2,18 @@
 //!
 //! | module | offers JavaScript |
 //! |---|---|
-//! | [`chat`] | a model to be asked |
-//! | [`devices`] | what the engine can run on here |
-//! | [`files`] | a look into model files |
-//! | [`folders`] | models in folders, as Hugging Face has them |
+//! | [`answer`] | a conversation's answer, event by event |
+//! | [`errors`] | what went wrong, with a code |
 //! | [`kernels`] | the text of every kernel, as a browser takes it |
-//! | [`sources`] | what counts as a file: URLs, blobs, file handles |
+//! | [`model`] | loading a model, and what it is |
+//! | [`probe`] | how fast the GPU is, and what a model would need |
+//! | [`sources`] | files that JavaScript reads |
 
-pub mod chat;
-pub mod devices;
-pub mod files;
-pub mod folders;
+pub mod answer;
+pub mod errors;
 pub mod kernels;
+pub mod model;
+pub mod probe;
 pub mod sources;
 
 use wasm_bindgen::prelude::*;

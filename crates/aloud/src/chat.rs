@@ -1,9 +1,10 @@
 //! A conversation as typed events.
 
 use crate::drafts::DraftReport;
-use aloud_engine::{Control, Finish, Sampling, Trace};
+use aloud_engine::{Control, Finish, Sampling, TokenLogprob, Trace};
 use aloud_text::{Detokenizer, RenderOptions, StopStrings, TextEvent, ThinkSplitter, Tokenizer};
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use web_time::Instant;
 
@@ -25,6 +26,8 @@ pub struct ChatOptions {
     pub control: Control,
     /// How the conversation is rendered.
     pub render: RenderOptions,
+    /// Whether [`ChatEvent::Logprob`] tells how likely each token was, with so many of the likeliest, at the price of time.
+    pub top_logprobs: Option<u32>,
     /// Whether [`ChatEvent::Trace`] tells what goes on inside, at the price of time. The answer is the same.
     pub trace: bool,
 }
@@ -38,6 +41,13 @@ pub enum ChatEvent {
         done: usize,
         /// Of the prompt.
         total: usize,
+    },
+    /// How likely the token was that is told of next.
+    Logprob {
+        /// Whether it is of the thought, its closing tag included.
+        reasoning: bool,
+        /// How likely.
+        logprob: TokenLogprob,
     },
     /// A token was drawn; the text that it completes, if it does, follows.
     Token(u32),
@@ -129,6 +139,8 @@ pub(crate) struct Listener<'a, F> {
     thinking: bool,
     stopped: bool,
     cancelled: bool,
+    /// Of tokens to come.
+    logprobs: VecDeque<TokenLogprob>,
     /// While tokens go by that were told of before.
     silent: bool,
 }
@@ -157,6 +169,7 @@ impl<'a, F: FnMut(ChatEvent) -> ControlFlow<()>> Listener<'a, F> {
             thinking: opens_thought,
             stopped: false,
             cancelled: false,
+            logprobs: VecDeque::new(),
             silent: false,
         }
     }
@@ -176,6 +189,10 @@ impl<'a, F: FnMut(ChatEvent) -> ControlFlow<()>> Listener<'a, F> {
     pub fn event(&mut self, event: aloud_engine::Event) -> ControlFlow<()> {
         match event {
             aloud_engine::Event::Prefill { done, total } => self.emit(ChatEvent::Prefill { done, total }),
+            aloud_engine::Event::Logprob(logprob) => {
+                self.logprobs.push_back(logprob);
+                ControlFlow::Continue(())
+            }
             aloud_engine::Event::Token(id) => self.token(id),
             aloud_engine::Event::Trace(trace) => self.emit(ChatEvent::Trace(trace)),
         }
@@ -198,6 +215,9 @@ impl<'a, F: FnMut(ChatEvent) -> ControlFlow<()>> Listener<'a, F> {
         let was_thinking = self.thinking;
         if Some(id) == self.think_close {
             self.thinking = false;
+        }
+        if let Some(logprob) = self.logprobs.pop_front() {
+            self.emit(ChatEvent::Logprob { reasoning: was_thinking, logprob })?;
         }
         self.emit(ChatEvent::Token(id))?;
         if self.stop_ids.contains(&id) {

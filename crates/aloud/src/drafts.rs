@@ -66,7 +66,7 @@ impl DraftReport {
     pub(crate) fn new(draft: Draft, stats: &DraftStats) -> DraftReport {
         let n = draft.n_drafts as usize;
         DraftReport {
-            kind: if draft.kind == DraftKind::NextToken { "mtp" } else { "lookup" },
+            kind: draft.kind.name(),
             steps: stats.n_steps,
             drafted: stats.drafted[..n].to_vec(),
             accepted: stats.accepted[..n].to_vec(),

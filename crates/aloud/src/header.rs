@@ -4,9 +4,10 @@ use crate::error::Error;
 use crate::files::{HuggingFaceFiles, ModelFiles};
 use crate::recommended::of_generation_config;
 use aloud_engine::Sampling;
-use aloud_format::{ByteSource, Gguf, Metadata, Safetensors, TensorSet};
+use aloud_format::{ByteSource, Gguf, Metadata, Safetensors, TensorInfo, TensorSet};
 use aloud_model::Config;
 use aloud_text::{ChatTemplate, GgufTokenizer, Tokenizer};
+use std::collections::BTreeMap;
 
 /// All of a model but its weights: numbers, tensor table, tokenizer, template.
 #[derive(Debug)]
@@ -101,6 +102,23 @@ impl Header {
     #[must_use]
     pub fn recommended_sampling(&self) -> Sampling {
         self.sampling.unwrap_or(if self.is_r1() { Sampling::r1() } else { Sampling::default() })
+    }
+
+    /// The format that most bytes of the weights are in, as `Q4_K`.
+    #[must_use]
+    pub fn quantization(&self) -> String {
+        let mut bytes: BTreeMap<String, u64> = BTreeMap::new();
+        for tensor in self.tensors.iter() {
+            *bytes.entry(tensor.dtype.to_string()).or_default() += tensor.n_bytes;
+        }
+        bytes.into_iter().max_by_key(|(_, n_bytes)| *n_bytes).map_or_else(String::new, |(dtype, _)| dtype)
+    }
+
+    /// Values of all tensors, scales not counted.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        let is_scale = |tensor: &&TensorInfo| tensor.name.ends_with("_scale_inv");
+        self.tensors.iter().filter(|tensor| !is_scale(tensor)).map(TensorInfo::n_elems).sum()
     }
 
     /// Ids of `<think>` and `</think>`, if the vocabulary has them as tokens.

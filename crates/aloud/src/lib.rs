@@ -33,9 +33,11 @@ mod files;
 mod header;
 mod model;
 mod recommended;
+mod speed;
 
 pub use aloud_engine::{
-    Control, Draft, DraftKind, EngineError, Finish, LayerTrace, Phase, Sampling, StepTrace, Trace, check_context,
+    Control, Draft, DraftKind, EngineError, Finish, LayerTrace, Phase, Sampling, StepTrace, TokenLogprob, Trace,
+    check_context,
 };
 pub use aloud_format::{
     ByteSource, DType, FormatError, Gguf, MemorySource, MetaArray, MetaValue, Metadata, ShardIndex, TensorInfo,
@@ -46,7 +48,7 @@ pub use aloud_gpu::{
     adapters,
 };
 pub use aloud_model::{
-    Config, Container, Estimate, GPU_RESERVE_BYTES, MemoryNeed, Mix, ModelError, Progress, RopeScaling,
+    Config, Container, Estimate, GPU_RESERVE_BYTES, MemoryNeed, Mix, ModelError, Progress, RopeScaling, read_bytes,
 };
 pub use aloud_ops as ops;
 pub use aloud_ops::Elem;
@@ -60,4 +62,5 @@ pub use error::Error;
 pub use file::FileSource;
 pub use files::{HuggingFaceFiles, ModelFiles};
 pub use header::Header;
-pub use model::{Bench, LoadOptions, Model, Resident};
+pub use model::{Bench, DEFAULT_CTX, LoadOptions, Model, Resident};
+pub use speed::Speed;

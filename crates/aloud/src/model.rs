@@ -8,14 +8,14 @@ use crate::header::Header;
 use aloud_engine::{Control, Draft, Engine, EngineOptions, Event, Generation, Request, Sampling, Thought};
 use aloud_format::ByteSource;
 use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, PlanFigures};
-use aloud_model::{MemoryNeed, Progress, load, mtp_layer};
+use aloud_model::{MemoryNeed, Progress, allocate, mtp_layer};
 use aloud_ops::{Elem, Executor};
 use aloud_text::Message;
 use std::ops::ControlFlow;
 use web_time::Instant;
 
 /// The context if none is asked for, unless the model was made for less.
-const DEFAULT_CTX: u32 = 4096;
+pub const DEFAULT_CTX: u32 = 4096;
 
 /// How a model is loaded.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a model: reads the header, opens the device, copies the weights in slices, compiles every pipeline.
+    /// Loads a model: reads the header, opens the device, has every pipeline compiled, copies the weights in slices.
     ///
     /// # Errors
     /// If a file is hostile or unsupported, there is no device, or the model does not fit it.
@@ -106,9 +106,16 @@ impl Model {
             ModelFiles::Gguf(parts) => parts,
             ModelFiles::HuggingFace(folder) => folder.weights.into_iter().map(|(_, source)| source).collect(),
         };
-        let weights = load(&mut executor, &header.config, &header.tensors, &sources, n_ctx, on_progress).await?;
+        let Header { config, tensors, .. } = &header;
+        let room = allocate(&mut executor, config, tensors, n_ctx)?;
         let options = EngineOptions { n_ctx, cache: options.cache, draft, ..EngineOptions::default() };
-        let engine = Engine::new(executor, header.config.clone(), weights, options)?;
+        // Pipelines compile while the weights come.
+        let mut engine = Engine::new(executor, config.clone(), room.weights.clone(), options)?;
+        room.fill(engine.executor_mut(), config, tensors, &sources, on_progress).await?;
+        if cfg!(target_arch = "wasm32") {
+            // Browsers compile in the background; the first token is not to wait for it.
+            engine.warm_up().await?;
+        }
         Ok(Model { header, engine, name, draft })
     }
 
@@ -215,6 +222,7 @@ impl Model {
             drawn: options.drawn.clone(),
             control: options.control.clone(),
             trace: options.trace,
+            top_logprobs: options.top_logprobs,
         };
         let close = think.map(|(_, close)| close);
         let mut listener = Listener::new(tokenizer, opens_thought, close, options.stop.clone(), on_event);
@@ -257,6 +265,7 @@ impl Model {
             drawn: Vec::new(),
             control: Control::default(),
             trace: false,
+            top_logprobs: None,
         };
         let started = Instant::now();
         let (mut first, mut last) = (None, started);

@@ -207,6 +207,7 @@ impl TalkArgs {
                 ..RenderOptions::default()
             },
             trace: false,
+            ..ChatOptions::default()
         }
     }
 }

@@ -1,7 +1,7 @@
 /** A file from disk that the user picked: nothing is downloaded or kept. */
 
-import { AloudError } from "../errors.js";
-import type { ByteSource } from "./file.js";
+import { AloudError } from "../errors.ts";
+import type { ByteSource } from "./file.ts";
 
 export class BlobSource implements ByteSource {
   private constructor(

@@ -1,8 +1,8 @@
 /** The browser's storage as a small file system: OPFS, or the Cache API where that is missing. */
 
-import { AloudError } from "../errors.js";
-import { ROOT, SEAL_BYTES } from "./layout.js";
-import { sha256, toHex } from "./hashes.js";
+import { AloudError } from "../errors.ts";
+import { ROOT, SEAL_BYTES } from "./layout.ts";
+import { sha256, toHex } from "./hashes.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

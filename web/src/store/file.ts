@@ -1,10 +1,10 @@
 /** A file of a model: chunks that are on the disk, or come from a server. */
 
-import { AloudError } from "../errors.js";
-import { readSealed, writeSealed, type Disk } from "./disk.js";
-import { RunningHash, sha256, toHex } from "./hashes.js";
-import { chunkCount, chunkRange, piecesOf, SEAL_BYTES, type FileRecord } from "./layout.js";
-import type { RemoteFile } from "./remote.js";
+import { AloudError } from "../errors.ts";
+import { readSealed, writeSealed, type Disk } from "./disk.ts";
+import { RunningHash, sha256, toHex } from "./hashes.ts";
+import { chunkCount, chunkRange, piecesOf, SEAL_BYTES, type FileRecord } from "./layout.ts";
+import type { RemoteFile } from "./remote.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -1,8 +1,8 @@
 /** A model in a folder as Hugging Face has it: small files by name, and weights in one file or in shards. */
 
-import { AloudError } from "../errors.js";
-import type { StoredFile } from "./file.js";
-import { nameOf, type RemoteModel } from "./open.js";
+import { AloudError } from "../errors.ts";
+import type { StoredFile } from "./file.ts";
+import { nameOf, type RemoteModel } from "./open.ts";
 
 const REQUIRED = ["config.json", "tokenizer.json"];
 const OPTIONAL = ["tokenizer_config.json", "chat_template.jinja", "generation_config.json"];

@@ -1,20 +1,20 @@
 /** How model files get into the browser: downloaded once, kept, verified, and read while they come. See `layout.ts`. */
 
-import { AloudError, throwIfAborted } from "../errors.js";
-import type { ModelSource, Progress } from "../types.js";
-import { BlobSource } from "./blob.js";
-import { openDisk, readJson, type Disk } from "./disk.js";
-import type { ByteSource, ExpectedHashes } from "./file.js";
-import { openFolder } from "./folder.js";
-import { CHUNK_BYTES, keyOf, modelFolder, parseModelRecord, ROOT } from "./layout.js";
-import { ifUnused } from "./locks.js";
-import { inspect, RemoteModel, type Tuning } from "./open.js";
-import { ProgressReporter } from "./progress.js";
-import { resolveSource, type ResolveOptions } from "./resolve.js";
+import { AloudError, throwIfAborted } from "../errors.ts";
+import type { ModelSource, Progress } from "../types.ts";
+import { BlobSource } from "./blob.ts";
+import { openDisk, readJson, type Disk } from "./disk.ts";
+import type { ByteSource, ExpectedHashes } from "./file.ts";
+import { openFolder } from "./folder.ts";
+import { CHUNK_BYTES, keyOf, modelFolder, parseModelRecord, ROOT } from "./layout.ts";
+import { ifUnused } from "./locks.ts";
+import { inspect, RemoteModel, type Tuning } from "./open.ts";
+import { ProgressReporter } from "./progress.ts";
+import { resolveSource, type ResolveOptions } from "./resolve.ts";
 
-export type { ByteSource, ExpectedHashes } from "./file.js";
-export { resolveSource, type Resolved } from "./resolve.js";
-export { clearPhase, lastCrash, markPhase, type Crash } from "./tombstone.js";
+export type { ByteSource, ExpectedHashes } from "./file.ts";
+export { resolveSource, type Resolved } from "./resolve.ts";
+export { clearPhase, lastCrash, markPhase, type Crash } from "./tombstone.ts";
 
 export interface OpenedModel {
   kind: "gguf" | "folder";

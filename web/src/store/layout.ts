@@ -20,7 +20,7 @@
  * BroadcastChannel `aloud-1 <model>`: which chunks came, and which ones a waiting tab needs first.
  */
 
-import { sha256, toHex } from "./hashes.js";
+import { sha256, toHex } from "./hashes.ts";
 
 export const ROOT = "aloud-1";
 export const CHUNK_BYTES = 16 << 20;

@@ -1,8 +1,8 @@
 /** Opens the files of a model: asks the server what they are, and looks what is on the disk. */
 
-import { AloudError } from "../errors.js";
-import { openDisk, readJson, writeJson, type Disk } from "./disk.js";
-import { ChunkCache, StoredFile, type ExpectedHashes } from "./file.js";
+import { AloudError } from "../errors.ts";
+import { openDisk, readJson, writeJson, type Disk } from "./disk.ts";
+import { ChunkCache, StoredFile, type ExpectedHashes } from "./file.ts";
 import {
   chunkCount,
   chunkRange,
@@ -15,11 +15,11 @@ import {
   versionOf,
   type FileRecord,
   type ModelRecord,
-} from "./layout.js";
-import { countHolders, hold } from "./locks.js";
-import type { ProgressReporter } from "./progress.js";
-import { RemoteFile, type RemoteOptions } from "./remote.js";
-import { Session } from "./session.js";
+} from "./layout.ts";
+import { countHolders, hold } from "./locks.ts";
+import type { ProgressReporter } from "./progress.ts";
+import { RemoteFile, type RemoteOptions } from "./remote.ts";
+import { Session } from "./session.ts";
 
 export interface Tuning extends RemoteOptions {
   chunkBytes: number;

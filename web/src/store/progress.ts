@@ -1,6 +1,6 @@
 /** How far a download is, told at most ten times a second. */
 
-import type { Progress } from "../types.js";
+import type { Progress } from "../types.ts";
 
 const WINDOW_MS = 4000;
 const INTERVAL_MS = 100;

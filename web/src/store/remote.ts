@@ -1,9 +1,9 @@
 /** A file behind a URL, read by HTTP ranges. */
 
-import { AloudError, throwIfAborted } from "../errors.js";
-import type { Identity } from "./layout.js";
-import { Passing, retrying, type RetryOptions } from "./retry.js";
-import { parsePointer, pointerUrl } from "./resolve.js";
+import { AloudError, throwIfAborted } from "../errors.ts";
+import type { Identity } from "./layout.ts";
+import { Passing, retrying, type RetryOptions } from "./retry.ts";
+import { parsePointer, pointerUrl } from "./resolve.ts";
 
 export interface RemoteOptions extends RetryOptions {
   /** Without a byte for this long, a request is given up and made again. */

@@ -1,7 +1,7 @@
 /** What a caller means by a model: which URLs, or which files from disk. */
 
-import { AloudError } from "../errors.js";
-import type { ModelSource } from "../types.js";
+import { AloudError } from "../errors.ts";
+import type { ModelSource } from "../types.ts";
 
 export const HUB = "https://huggingface.co";
 

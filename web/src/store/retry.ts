@@ -1,6 +1,6 @@
 /** Trying again what may pass: a lost connection, a busy server. */
 
-import { AloudError, throwIfAborted } from "../errors.js";
+import { AloudError, throwIfAborted } from "../errors.ts";
 
 export interface RetryOptions {
   /** Failures in a row after which it is given up. */

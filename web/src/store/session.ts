@@ -3,12 +3,12 @@
  * file order, what readers wait for first; the others read what it stored, and take over when it ends.
  */
 
-import { AloudError, toAloudError } from "../errors.js";
-import type { Disk } from "./disk.js";
-import type { ChunkCache, Fetcher, StoredFile } from "./file.js";
-import { parseFileRecord, ROOT } from "./layout.js";
-import { readJson } from "./disk.js";
-import type { ProgressReporter } from "./progress.js";
+import { AloudError, toAloudError } from "../errors.ts";
+import type { Disk } from "./disk.ts";
+import type { ChunkCache, Fetcher, StoredFile } from "./file.ts";
+import { parseFileRecord, ROOT } from "./layout.ts";
+import { readJson } from "./disk.ts";
+import type { ProgressReporter } from "./progress.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 type Message = { type: "stored" | "want"; folder: string; n: number };

@@ -1,7 +1,7 @@
 /** What a tab is busy with, written down, so that the next visit knows in which phase a tab was killed. */
 
-import { openDisk, readJson, writeJson } from "./disk.js";
-import { ROOT } from "./layout.js";
+import { openDisk, readJson, writeJson } from "./disk.ts";
+import { ROOT } from "./layout.ts";
 
 export interface Crash {
   source: string;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { shardNames } from "../../src/store/folder.js";
-import { RunningHash, sha256, toHex } from "../../src/store/hashes.js";
+import { shardNames } from "../../src/store/folder.ts";
+import { RunningHash, sha256, toHex } from "../../src/store/hashes.ts";
 import {
   chunkCount,
   chunkRange,
@@ -8,13 +8,13 @@ import {
   parseModelRecord,
   piecesOf,
   versionOf,
-} from "../../src/store/layout.js";
-import { SpeedMeter } from "../../src/store/progress.js";
-import { parseContentRange, parseHashTag } from "../../src/store/remote.js";
-import { parsePointer, pointerUrl, resolveSource } from "../../src/store/resolve.js";
-import { Passing, retrying } from "../../src/store/retry.js";
-import { parseTombstone } from "../../src/store/tombstone.js";
-import { AloudError } from "../../src/errors.js";
+} from "../../src/store/layout.ts";
+import { SpeedMeter } from "../../src/store/progress.ts";
+import { parseContentRange, parseHashTag } from "../../src/store/remote.ts";
+import { parsePointer, pointerUrl, resolveSource } from "../../src/store/resolve.ts";
+import { Passing, retrying } from "../../src/store/retry.ts";
+import { parseTombstone } from "../../src/store/tombstone.ts";
+import { AloudError } from "../../src/errors.ts";
 
 const HASH = "0123456789abcdef".repeat(4);
 

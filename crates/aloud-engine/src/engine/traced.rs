@@ -1,8 +1,10 @@
-//! A request that is looked into: the same steps, one at a time, through plans that leave behind what their routers did.
+//! A request that is looked into: the same steps, one at a time, through plans that leave behind what their routers and
+//! the head did.
 
 use super::{Chunk, Engine, Event, Generation, Reached};
 use crate::control::Control;
 use crate::error::EngineError;
+use crate::logprobs::TokenLogprob;
 use crate::plans::{Drafting, PlanSet, decoder};
 use crate::trace::{Phase, StepTrace, Trace, Traced};
 use aloud_model::LayerCache;
@@ -24,6 +26,19 @@ enum Which {
     },
 }
 
+/// What a request wants to see.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    pub trace: bool,
+    pub top_logprobs: Option<u32>,
+}
+
+/// What a plan drew, and how likely that was.
+struct Drew {
+    result: SampleResult,
+    logprobs: Vec<TokenLogprob>,
+}
+
 impl<P> PlanSet<P> {
     fn get(&self, which: Which) -> &P {
         match which {
@@ -41,23 +56,30 @@ impl<E: Executor> Engine<E> {
         &mut self,
         prompt: &[u32],
         reached: Reached,
+        look: Look,
         control: &Control,
         ending: &mut Generation,
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
         self.compile_traced()?;
-        let Some(mut result) = self.trace_prompt(prompt, reached, on_event).await? else { return Ok(()) };
-        while self.take(&result, ending, on_event) {
+        let Some(mut drew) = self.trace_prompt(prompt, reached, look, on_event).await? else { return Ok(()) };
+        loop {
+            for logprob in drew.logprobs {
+                // The token itself follows, and what the listener says then is heard.
+                let _ = on_event(Event::Logprob(logprob));
+            }
+            if !self.take(&drew.result, ending, on_event) {
+                return Ok(());
+            }
             if control.take_answer_now() {
                 self.close_thought();
             }
-            let Some(next) = self.trace_step(&result, on_event).await? else { break };
-            result = next;
+            let Some(next) = self.trace_step(&drew.result, look, on_event).await? else { return Ok(()) };
+            drew = next;
             if let Some(stats) = &mut ending.drafts {
-                stats.count(&result);
+                stats.count(&drew.result);
             }
         }
-        Ok(())
     }
 
     /// Makes the plans that tell, if this is the first request that wants them.
@@ -76,8 +98,9 @@ impl<E: Executor> Engine<E> {
         &mut self,
         prompt: &[u32],
         reached: Reached,
+        look: Look,
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<Option<SampleResult>, EngineError> {
+    ) -> Result<Option<Drew>, EngineError> {
         let total = prompt.len();
         self.reserve(total);
         loop {
@@ -87,17 +110,17 @@ impl<E: Executor> Engine<E> {
             }
             let Chunk { rows, size, last, n_kv } = self.write_chunk(prompt, reached);
             let which = Which::Chunk { size, last };
-            let result = self.run(which, n_kv).await?;
+            let drew = self.run(which, n_kv, look.top_logprobs.filter(|_| last)).await?;
             self.pages.append(rows);
             // Before the last chunk nothing is drawn.
-            let result = if last { result } else { SampleResult { n_cached: n_kv, ..SampleResult::default() } };
+            let result = if last { drew.result } else { SampleResult { n_cached: n_kv, ..SampleResult::default() } };
             let step = self.step(Phase::Prompt, done as u32, rows.to_vec(), &result);
-            if self.tell(which, step, on_event).await?.is_break() {
+            if self.tell(which, step, look, on_event).await?.is_break() {
                 return Ok(None);
             }
             if last {
-                let flow = self.trace_drafts(&result, on_event).await?;
-                return Ok(flow.is_continue().then_some(result));
+                let flow = self.trace_drafts(&result, look, on_event).await?;
+                return Ok(flow.is_continue().then_some(drew));
             }
         }
     }
@@ -106,27 +129,30 @@ impl<E: Executor> Engine<E> {
     async fn trace_step(
         &mut self,
         before: &SampleResult,
+        look: Look,
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<Option<SampleResult>, EngineError> {
+    ) -> Result<Option<Drew>, EngineError> {
         let (which, rows) = match self.state.drafting {
             Some(drafting) if self.pace.is_on() => (Which::Verify, 1 + drafting.n_drafts()),
             _ => (Which::Decode, 1),
         };
         let n_kv = (before.n_cached + rows).min(self.options.n_ctx);
         self.reserve(n_kv as usize);
-        let result = self.run(which, n_kv).await?;
+        let drew = self.run(which, n_kv, look.top_logprobs).await?;
+        let result = &drew.result;
         let tokens = before.drawn().last().into_iter().chain(&result.drafts[..result.n_drafts as usize]);
-        let step = self.step(Phase::Decode, before.n_cached, tokens.copied().collect(), &result);
-        if self.tell(which, step, on_event).await?.is_break() {
+        let step = self.step(Phase::Decode, before.n_cached, tokens.copied().collect(), result);
+        if self.tell(which, step, look, on_event).await?.is_break() {
             return Ok(None);
         }
-        Ok(self.trace_drafts(&result, on_event).await?.is_continue().then_some(result))
+        Ok(self.trace_drafts(result, look, on_event).await?.is_continue().then_some(drew))
     }
 
     /// Drafts behind a step, if a layer of the model does it.
     async fn trace_drafts(
         &mut self,
         result: &SampleResult,
+        look: Look,
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, EngineError> {
         let drafting = self.state.drafting.filter(|_| self.pace.is_on());
@@ -141,10 +167,10 @@ impl<E: Executor> Engine<E> {
         let (mut pos, mut rows) = (result.n_cached - result.n_drawn, result.drawn().to_vec());
         for i in 0..n_drafts {
             let which = Which::Predict { first: i == 0 };
-            self.run(which, n_kv).await?;
+            self.run(which, n_kv, None).await?;
             let nothing_drawn = SampleResult { n_cached: result.n_cached, ..SampleResult::default() };
             let told = self.step(Phase::Draft, pos, rows, &nothing_drawn);
-            if self.tell(which, told, on_event).await?.is_break() {
+            if self.tell(which, told, look, on_event).await?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             // Near the end of an answer there is no room for further drafts.
@@ -157,15 +183,23 @@ impl<E: Executor> Engine<E> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Runs a plan and waits for it.
-    async fn run(&mut self, which: Which, n_kv: u32) -> Result<SampleResult, EngineError> {
+    /// Runs a plan and waits for it; reads how likely the drawn tokens were if that is wanted.
+    async fn run(&mut self, which: Which, n_kv: u32, top_logprobs: Option<u32>) -> Result<Drew, EngineError> {
         let plan = &self.traced.as_ref().expect("was compiled").get(which).plan;
         let ticket =
             self.executor.submit(plan, n_kv, Some(self.state.sampler.result)).map_err(EngineError::executor)?;
         let mut result = SampleResult::default();
         let out = bytemuck::bytes_of_mut(&mut result);
         self.executor.read_ticket(ticket.expect("a result was asked for"), out).await.map_err(EngineError::executor)?;
-        Ok(result)
+        let mut logprobs = Vec::new();
+        if let Some(n_top) = top_logprobs {
+            let kept = self.traced.as_ref().expect("was compiled").get(which).logits.expect("the plan draws");
+            let bytes = self.read(kept).await?;
+            let rows = bytes.chunks_exact(self.config.vocab_size as usize * 4);
+            logprobs
+                .extend(result.drawn().iter().zip(rows).map(|(&id, row)| TokenLogprob::of(id, row, n_top as usize)));
+        }
+        Ok(Drew { result, logprobs })
     }
 
     async fn read(&mut self, state: Tensor) -> Result<Vec<u8>, EngineError> {
@@ -202,8 +236,12 @@ impl<E: Executor> Engine<E> {
         &mut self,
         which: Which,
         step: StepTrace,
+        look: Look,
         on_event: &mut impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, EngineError> {
+        if !look.trace {
+            return Ok(ControlFlow::Continue(()));
+        }
         if on_event(Event::Trace(Trace::Step(step.clone()))).is_break() {
             return Ok(ControlFlow::Break(()));
         }

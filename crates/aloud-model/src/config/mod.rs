@@ -146,6 +146,16 @@ impl Config {
         self.experts.as_ref().filter(|e| layer_idx >= e.first_k_dense_replace)
     }
 
+    /// About how many dispatches a decode step takes where every weight fits a binding: for telling the time of a step before
+    /// there is one.
+    #[must_use]
+    pub fn decode_dispatches(&self) -> u32 {
+        let attention = if self.latent.is_some() { 7 } else { 9 };
+        let n_layers = self.num_hidden_layers;
+        let n_dense = self.experts.map_or(n_layers, |experts| experts.first_k_dense_replace.min(n_layers));
+        n_layers * attention + n_dense * 5 + (n_layers - n_dense) * 4 + 5
+    }
+
     /// Values that a token leaves in the cache of one layer: keys and values, or the latent and the rotated key.
     #[must_use]
     pub fn cache_width(&self) -> u32 {

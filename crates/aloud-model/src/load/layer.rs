@@ -1,16 +1,16 @@
 //! The tensors of one decoder layer.
 
 use super::pieces::Piece;
-use super::{AttentionWeights, Dense, FeedForward, Layer, Loader, Progress};
+use super::{Allocator, AttentionWeights, Dense, FeedForward, Layer};
 use crate::config::{Experts, Latent};
 use crate::error::ModelError;
 use crate::names::{self, Container};
-use aloud_format::{ByteSource, DType};
+use aloud_format::DType;
 use aloud_ops::{Executor, KvUp, Tensor};
 
 type Name = (&'static str, &'static str);
 
-impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
+impl<E: Executor> Allocator<'_, E> {
     /// Routers are computed in f32 by a kernel that knows plain formats.
     pub fn check_routers(&self) -> Result<(), ModelError> {
         let routed = (0..self.config.num_hidden_layers).filter(|&i| self.config.experts_of(i).is_some());
@@ -24,46 +24,44 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
         Ok(())
     }
 
-    pub async fn layer(&mut self, i: u32) -> Result<Layer, ModelError> {
+    pub fn layer(&mut self, i: u32) -> Result<Layer, ModelError> {
         let at = self.config.container;
-        let attn_norm = self.vector(&at.layer(i, names::ATTN_NORM, "weight")).await?;
+        let attn_norm = self.vector(&at.layer(i, names::ATTN_NORM, "weight"))?;
         let attention = match self.config.latent {
-            Some(latent) => self.latent_attention(i, &latent).await?,
-            None => self.grouped_attention(i).await?,
+            Some(latent) => self.latent_attention(i, &latent)?,
+            None => self.grouped_attention(i)?,
         };
-        let ffn_norm = self.vector(&at.layer(i, names::FFN_NORM, "weight")).await?;
+        let ffn_norm = self.vector(&at.layer(i, names::FFN_NORM, "weight"))?;
         let feed_forward = match self.config.experts_of(i).copied() {
-            Some(experts) => self.experts(i, &experts).await?,
-            None => FeedForward::Dense(self.dense(i, [names::GATE, names::UP, names::DOWN]).await?),
+            Some(experts) => self.experts(i, &experts)?,
+            None => FeedForward::Dense(self.dense(i, [names::GATE, names::UP, names::DOWN])?),
         };
         Ok(Layer { attn_norm, attention, ffn_norm, feed_forward })
     }
 
-    async fn grouped_attention(&mut self, i: u32) -> Result<AttentionWeights, ModelError> {
+    fn grouped_attention(&mut self, i: u32) -> Result<AttentionWeights, ModelError> {
         let at = self.config.container;
         let weight = |name| at.layer(i, name, "weight");
         let bias = |name| at.layer(i, name, "bias");
         Ok(AttentionWeights::Grouped {
-            q: self.matrix(&weight(names::Q)).await?,
-            k: self.matrix(&weight(names::K)).await?,
-            v: self.matrix(&weight(names::V)).await?,
-            o: self.matrix(&weight(names::O)).await?,
+            q: self.matrix(&weight(names::Q))?,
+            k: self.matrix(&weight(names::K))?,
+            v: self.matrix(&weight(names::V))?,
+            o: self.matrix(&weight(names::O))?,
             qkv_bias: match self.config.architecture.qkv_bias {
-                true => Some([
-                    self.vector(&bias(names::Q)).await?,
-                    self.vector(&bias(names::K)).await?,
-                    self.vector(&bias(names::V)).await?,
-                ]),
+                true => {
+                    Some([self.vector(&bias(names::Q))?, self.vector(&bias(names::K))?, self.vector(&bias(names::V))?])
+                }
                 false => None,
             },
             qk_norm: match self.config.architecture.qk_norm {
-                true => Some([self.vector(&weight(names::Q_NORM)).await?, self.vector(&weight(names::K_NORM)).await?]),
+                true => Some([self.vector(&weight(names::Q_NORM))?, self.vector(&weight(names::K_NORM))?]),
                 false => None,
             },
         })
     }
 
-    async fn latent_attention(&mut self, i: u32, latent: &Latent) -> Result<AttentionWeights, ModelError> {
+    fn latent_attention(&mut self, i: u32, latent: &Latent) -> Result<AttentionWeights, ModelError> {
         let weight = |name| self.config.container.layer(i, name, "weight");
         let [q_a, q_a_norm, q_b] = [names::Q_A, names::Q_A_NORM, names::Q_B].map(weight);
         let [q, kv_a, kv_a_norm, o] = [names::Q, names::KV_A, names::KV_A_NORM, names::O].map(weight);
@@ -74,26 +72,26 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
         let pieces = [self.whole(first), self.whole(&kv_a)];
         let a = if self.stackable(&pieces) {
             let rows = pieces.iter().map(|p| self.rows(&p.name) as u32).sum();
-            vec![self.weight(first, &[rows, d], &pieces).await?]
+            vec![self.weight(first, &[rows, d], &pieces)?]
         } else {
-            vec![self.matrix(first).await?, self.matrix(&kv_a).await?]
+            vec![self.matrix(first)?, self.matrix(&kv_a)?]
         };
         let q = match latent.q_lora_rank {
-            Some(_) => Some([self.vector(&q_a_norm).await?, self.matrix(&q_b).await?]),
+            Some(_) => Some([self.vector(&q_a_norm)?, self.matrix(&q_b)?]),
             None => None,
         };
         let kv_b = if latent.kv_b_split {
-            KvUp::Split { k: self.matrix(&k_b).await?, v: self.matrix(&v_b).await? }
+            KvUp::Split { k: self.matrix(&k_b)?, v: self.matrix(&v_b)? }
         } else {
-            KvUp::Joint(self.weight(&kv_b, &[h, up, latent.kv_lora_rank], &[self.whole(&kv_b)]).await?)
+            KvUp::Joint(self.weight(&kv_b, &[h, up, latent.kv_lora_rank], &[self.whole(&kv_b)])?)
         };
-        let kv_a_norm = self.vector(&kv_a_norm).await?;
-        Ok(AttentionWeights::Latent { a, q, kv_a_norm, kv_b, o: self.matrix(&o).await? })
+        let kv_a_norm = self.vector(&kv_a_norm)?;
+        Ok(AttentionWeights::Latent { a, q, kv_a_norm, kv_b, o: self.matrix(&o)? })
     }
 
-    async fn dense(&mut self, i: u32, parts: [Name; 3]) -> Result<Dense, ModelError> {
+    fn dense(&mut self, i: u32, parts: [Name; 3]) -> Result<Dense, ModelError> {
         let [gate, up, down] = parts.map(|name| self.config.container.layer(i, name, "weight"));
-        Ok(Dense { gate: self.matrix(&gate).await?, up: self.matrix(&up).await?, down: self.matrix(&down).await? })
+        Ok(Dense { gate: self.matrix(&gate)?, up: self.matrix(&up)?, down: self.matrix(&down)? })
     }
 
     /// The routed experts of a layer, one tensor or one each.
@@ -107,7 +105,7 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
         }
     }
 
-    async fn experts(&mut self, i: u32, experts: &Experts) -> Result<FeedForward, ModelError> {
+    fn experts(&mut self, i: u32, experts: &Experts) -> Result<FeedForward, ModelError> {
         let at = self.config.container;
         let shared = [names::GATE_SHARED, names::UP_SHARED, names::DOWN_SHARED];
         let mut stacks = [names::GATE_EXPS, names::UP_EXPS, names::DOWN_EXPS].map(|part| self.routed(i, experts, part));
@@ -128,15 +126,15 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
         let (d, f) = (self.config.hidden_size, experts.moe_intermediate_size);
         let mut loaded: Vec<Tensor> = Vec::new();
         for (pieces, shape) in stacks.iter().zip([[n, f, d], [n, f, d], [n, d, f]]) {
-            loaded.push(self.weight(&pieces[0].name, &shape, pieces).await?);
+            loaded.push(self.weight(&pieces[0].name, &shape, pieces)?);
         }
         Ok(FeedForward::Experts {
-            router: self.matrix(&at.layer(i, names::ROUTER, "weight")).await?,
-            bias: if experts.bias { Some(self.vector(&at.router_bias(i)).await?) } else { None },
+            router: self.matrix(&at.layer(i, names::ROUTER, "weight"))?,
+            bias: if experts.bias { Some(self.vector(&at.router_bias(i))?) } else { None },
             gate: loaded[0],
             up: loaded[1],
             down: loaded[2],
-            shared: if join || experts.n_shared_experts == 0 { None } else { Some(self.dense(i, shared).await?) },
+            shared: if join || experts.n_shared_experts == 0 { None } else { Some(self.dense(i, shared)?) },
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::rope::rope_table;
 use crate::tensors::{mtp_layer, weight_bytes};
 use aloud_format::{ByteSource, TensorInfo, TensorSet, dequantize};
 use aloud_ops::{Elem, Executor, KvUp, Tensor};
+use pieces::Piece;
 
 /// How far loading is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,14 +145,142 @@ pub async fn load<E: Executor, S: ByteSource>(
     n_positions: u32,
     on_progress: impl FnMut(Progress),
 ) -> Result<Weights, ModelError> {
-    // First a round that only checks: nothing is allocated for a model that does not fit together.
-    let total = weight_bytes(config, tensors)?;
-    let mut loader = Loader { executor, config, tensors, sources, progress: on_progress, loaded: 0, total };
-    loader.check_routers()?;
-    loader.weights(n_positions).await
+    let room = allocate(executor, config, tensors, n_positions)?;
+    let weights = room.weights.clone();
+    room.fill(executor, config, tensors, sources, on_progress).await?;
+    Ok(weights)
 }
 
-struct Loader<'a, E, S, P> {
+/// Room for the weights of a model, and what is to fill it.
+pub struct Room {
+    /// The weights; recordings of them can be compiled before they are filled.
+    pub weights: Weights,
+    jobs: Vec<Job>,
+    total_bytes: u64,
+}
+
+/// What fills a weight or state.
+enum Job {
+    Weight {
+        weight: Tensor,
+        pieces: Vec<Piece>,
+    },
+    /// f32 whatever the file has.
+    Floats {
+        state: Tensor,
+        name: String,
+    },
+    /// The table of rotary angles for so many positions.
+    Rope {
+        state: Tensor,
+        n_positions: u32,
+    },
+}
+
+/// Makes room for the weights of `config` for contexts of up to `n_positions`.
+///
+/// # Errors
+/// If a tensor is missing or of another shape than the config says, or does not fit the executor.
+pub fn allocate<E: Executor>(
+    executor: &mut E,
+    config: &Config,
+    tensors: &TensorSet,
+    n_positions: u32,
+) -> Result<Room, ModelError> {
+    // First a round that only checks: nothing is allocated for a model that does not fit together.
+    let total_bytes = weight_bytes(config, tensors)?;
+    let mut allocator = Allocator { executor, config, tensors, jobs: Vec::new() };
+    allocator.check_routers()?;
+    let weights = allocator.weights(n_positions)?;
+    Ok(Room { weights, jobs: allocator.jobs, total_bytes })
+}
+
+impl Room {
+    /// Fills the room on the executor that it was made on.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read, or the executor fails.
+    pub async fn fill<E: Executor, S: ByteSource>(
+        self,
+        executor: &mut E,
+        config: &Config,
+        tensors: &TensorSet,
+        sources: &[S],
+        on_progress: impl FnMut(Progress),
+    ) -> Result<(), ModelError> {
+        let total = self.total_bytes;
+        let mut filler = Filler { executor, config, tensors, sources, progress: on_progress, loaded: 0, total };
+        for job in self.jobs {
+            match job {
+                Job::Weight { weight, pieces } => filler.weight(weight, &pieces).await?,
+                Job::Floats { state, name } => filler.vector(state, &name).await?,
+                Job::Rope { state, n_positions } => filler.rope(state, n_positions).await?,
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Allocator<'a, E> {
+    executor: &'a mut E,
+    config: &'a Config,
+    tensors: &'a TensorSet,
+    jobs: Vec<Job>,
+}
+
+fn info<'a>(tensors: &'a TensorSet, name: &str) -> &'a TensorInfo {
+    tensors.get(name).expect("weight_bytes() found every tensor")
+}
+
+impl<E: Executor> Allocator<'_, E> {
+    fn weights(&mut self, n_positions: u32) -> Result<Weights, ModelError> {
+        let at = self.config.container;
+        let embed = self.matrix(&at.global(names::EMBED))?;
+        let mut layers = Vec::new();
+        for i in 0..self.config.num_hidden_layers {
+            layers.push(self.layer(i)?);
+        }
+        let norm = self.vector(&at.global(names::NORM))?;
+        let head = if self.config.tie_word_embeddings { embed } else { self.matrix(&at.global(names::HEAD))? };
+        let next_token = match mtp_layer(self.config, self.tensors) {
+            Some(i) => Some(self.next_token(i)?),
+            None => None,
+        };
+        let rope = self.state("rope", &[n_positions, self.config.head_dim])?;
+        self.jobs.push(Job::Rope { state: rope, n_positions });
+        Ok(Weights { embed, layers, norm, head, rope, next_token })
+    }
+
+    fn next_token(&mut self, i: u32) -> Result<NextToken, ModelError> {
+        let weight = |name| self.config.container.layer(i, name, "weight");
+        let [embed_norm, hidden_norm, proj, norm] =
+            [names::MTP_EMBED_NORM, names::MTP_HIDDEN_NORM, names::MTP_PROJ, names::MTP_NORM].map(weight);
+        Ok(NextToken {
+            embed_norm: self.vector(&embed_norm)?,
+            hidden_norm: self.vector(&hidden_norm)?,
+            proj: self.matrix(&proj)?,
+            layer: self.layer(i)?,
+            norm: self.vector(&norm)?,
+        })
+    }
+
+    fn info(&self, name: &str) -> &TensorInfo {
+        info(self.tensors, name)
+    }
+
+    /// A norm or a bias.
+    fn vector(&mut self, name: &str) -> Result<Tensor, ModelError> {
+        let state = self.state(name, &[self.info(name).n_elems() as u32])?;
+        self.jobs.push(Job::Floats { state, name: name.to_owned() });
+        Ok(state)
+    }
+
+    fn state(&mut self, name: &str, shape: &[u32]) -> Result<Tensor, ModelError> {
+        self.executor.create_state(name, Elem::F32, shape).map_err(ModelError::executor)
+    }
+}
+
+struct Filler<'a, E, S, P> {
     executor: &'a mut E,
     config: &'a Config,
     tensors: &'a TensorSet,
@@ -161,39 +290,9 @@ struct Loader<'a, E, S, P> {
     total: u64,
 }
 
-impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
-    async fn weights(&mut self, n_positions: u32) -> Result<Weights, ModelError> {
-        let at = self.config.container;
-        let embed = self.matrix(&at.global(names::EMBED)).await?;
-        let mut layers = Vec::new();
-        for i in 0..self.config.num_hidden_layers {
-            layers.push(self.layer(i).await?);
-        }
-        let norm = self.vector(&at.global(names::NORM)).await?;
-        let head = if self.config.tie_word_embeddings { embed } else { self.matrix(&at.global(names::HEAD)).await? };
-        let next_token = match mtp_layer(self.config, self.tensors) {
-            Some(i) => Some(self.next_token(i).await?),
-            None => None,
-        };
-        let rope = self.rope(n_positions).await?;
-        Ok(Weights { embed, layers, norm, head, rope, next_token })
-    }
-
-    async fn next_token(&mut self, i: u32) -> Result<NextToken, ModelError> {
-        let weight = |name| self.config.container.layer(i, name, "weight");
-        let [embed_norm, hidden_norm, proj, norm] =
-            [names::MTP_EMBED_NORM, names::MTP_HIDDEN_NORM, names::MTP_PROJ, names::MTP_NORM].map(weight);
-        Ok(NextToken {
-            embed_norm: self.vector(&embed_norm).await?,
-            hidden_norm: self.vector(&hidden_norm).await?,
-            proj: self.matrix(&proj).await?,
-            layer: self.layer(i).await?,
-            norm: self.vector(&norm).await?,
-        })
-    }
-
+impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Filler<'_, E, S, P> {
     fn info(&self, name: &str) -> &TensorInfo {
-        self.tensors.get(name).expect("weight_bytes() found every tensor")
+        info(self.tensors, name)
     }
 
     async fn read(&mut self, name: &str, offset: u64, len: u64) -> Result<Vec<u8>, ModelError> {
@@ -214,20 +313,18 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
         Ok(values)
     }
 
-    /// A norm or a bias: f32 whatever the file has.
-    async fn vector(&mut self, name: &str) -> Result<Tensor, ModelError> {
+    async fn vector(&mut self, state: Tensor, name: &str) -> Result<(), ModelError> {
         let values = self.floats(name).await?;
-        self.state(name, &[values.len() as u32], &values)
+        self.write(state, &values);
+        Ok(())
     }
 
-    fn state(&mut self, name: &str, shape: &[u32], values: &[f32]) -> Result<Tensor, ModelError> {
-        let state = self.executor.create_state(name, Elem::F32, shape).map_err(ModelError::executor)?;
+    fn write(&mut self, state: Tensor, values: &[f32]) {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.executor.write_state(state, 0, &bytes);
-        Ok(state)
     }
 
-    async fn rope(&mut self, n_positions: u32) -> Result<Tensor, ModelError> {
+    async fn rope(&mut self, state: Tensor, n_positions: u32) -> Result<(), ModelError> {
         let name = Container::Gguf.global(names::ROPE_FREQS);
         let pairs = u64::from(self.config.head_dim / 2);
         let divisors = match self.tensors.get(&name) {
@@ -238,6 +335,7 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
             _ => None,
         };
         let table = rope_table(self.config, divisors.as_deref(), n_positions);
-        self.state("rope", &[n_positions, self.config.head_dim], &table)
+        self.write(state, &table);
+        Ok(())
     }
 }

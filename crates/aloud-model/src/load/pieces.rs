@@ -1,9 +1,9 @@
 //! Weights put together from rows of one or several tensors.
 
-use super::{Loader, Progress};
+use super::{Allocator, Filler, Job, Progress};
 use crate::error::ModelError;
 use crate::tensors::{FP8_TILE, fp8_scales};
-use aloud_format::{ByteSource, DType, Fp8Scales};
+use aloud_format::{ByteSource, DType, Fp8Scales, TensorInfo};
 use aloud_ops::{Executor, Tensor};
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ pub struct Piece {
     pub cols: Range<u64>,
 }
 
-impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
+impl<E: Executor> Allocator<'_, E> {
     /// A whole tensor.
     pub fn whole(&self, name: &str) -> Piece {
         let cols = *self.info(name).shape.last().expect("a weight has axes");
@@ -43,23 +43,42 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
     }
 
     pub fn rows(&self, name: &str) -> u64 {
-        let info = self.info(name);
-        info.n_elems() / info.shape.last().expect("a weight has axes")
+        rows(self.info(name))
     }
 
-    /// A weight that keeps its format, copied in slices of whole rows.
-    pub async fn matrix(&mut self, name: &str) -> Result<Tensor, ModelError> {
+    /// A weight that keeps its format.
+    pub fn matrix(&mut self, name: &str) -> Result<Tensor, ModelError> {
         let shape: Vec<u32> = self.info(name).shape.iter().map(|&n| n as u32).collect();
-        self.weight(name, &shape, &[self.whole(name)]).await
+        self.weight(name, &shape, &[self.whole(name)])
     }
 
     /// A weight of `shape` made of the rows of all pieces in turn.
-    pub async fn weight(&mut self, label: &str, shape: &[u32], pieces: &[Piece]) -> Result<Tensor, ModelError> {
+    pub fn weight(&mut self, label: &str, shape: &[u32], pieces: &[Piece]) -> Result<Tensor, ModelError> {
         let dtype = stream_dtype(self.info(&pieces[0].name).dtype);
         let weight = self.executor.create_weight(label, dtype, shape).map_err(ModelError::executor)?;
+        self.jobs.push(Job::Weight { weight, pieces: pieces.to_vec() });
+        Ok(weight)
+    }
+}
+
+/// Rows of all matrices of a tensor.
+fn rows(info: &TensorInfo) -> u64 {
+    info.n_elems() / info.shape.last().expect("a weight has axes")
+}
+
+/// The format that a weight travels in: FP8 takes its scales along.
+fn stream_dtype(dtype: DType) -> DType {
+    if dtype == DType::F8_E4M3 { DType::F8_B32 } else { dtype }
+}
+
+impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Filler<'_, E, S, P> {
+    /// Copies the rows of all pieces in turn, in slices.
+    pub async fn weight(&mut self, weight: Tensor, pieces: &[Piece]) -> Result<(), ModelError> {
         let mut first_row = 0;
         for piece in pieces {
-            let (rows, row_bytes) = (self.rows(&piece.name), self.info(&piece.name).n_bytes / self.rows(&piece.name));
+            let n_bytes = self.info(&piece.name).n_bytes;
+            let rows = rows(self.info(&piece.name));
+            let row_bytes = n_bytes / rows;
             let scales = self.scales(&piece.name).await?;
             let step = (SLICE_BYTES / row_bytes).max(ROW_ALIGN) / ROW_ALIGN * ROW_ALIGN;
             let mut row = 0;
@@ -72,16 +91,9 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
             }
             first_row += rows;
         }
-        Ok(weight)
+        Ok(())
     }
-}
 
-/// The format that a weight travels in: FP8 takes its scales along.
-fn stream_dtype(dtype: DType) -> DType {
-    if dtype == DType::F8_E4M3 { DType::F8_B32 } else { dtype }
-}
-
-impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Loader<'_, E, S, P> {
     /// The scales of an FP8 matrix.
     async fn scales(&mut self, name: &str) -> Result<Option<Fp8Scales>, ModelError> {
         let info = self.info(name);

@@ -1,0 +1,215 @@
+/** The engine in this thread: the wasm module, a model on the GPU, and what becomes of both when the GPU is lost. */
+import initWasm, { Control, Model } from "../pkg/aloud_web.js";
+import type { Backend } from "./engine.ts";
+import { AloudError, type ErrorCode, throwIfAborted, toAloudError } from "./errors.ts";
+import { type GpuInfo, openGpu } from "./gpu.ts";
+import type { EngineRequest } from "./request.ts";
+import { clearPhase, markPhase, type OpenedModel, openModel } from "./store/index.ts";
+import type { ChatEvent, FinishReason, LoadOptions, ModelInfo, Progress, Timings, TokenLogprob, Usage } from "./types.ts";
+
+/** What a core is made of; the same in a worker. */
+export type CoreOptions = Pick<LoadOptions, "model" | "contextLength" | "storage" | "drafts"> & { wasmUrl: string };
+
+/** How often a device that is lost in the midst of one answer is replaced. */
+const MOST_LOSSES = 3;
+
+let module: Promise<unknown> | undefined;
+
+/** Loads the wasm module, once. */
+export function wasm(url: string): Promise<unknown> {
+  module ??= initWasm({ module_or_path: url }).catch((error: unknown) => {
+    module = undefined;
+    throw new AloudError("network", `${url}: the engine's wasm module did not load: ${String(error)}`, { cause: error });
+  });
+  return module;
+}
+
+/** An error that Rust threw, with its code; what a file's source threw stands for itself. */
+function fromRust(thrown: unknown, source?: unknown): AloudError {
+  if (source !== undefined) return toAloudError(source);
+  const code = (thrown as { code?: ErrorCode } | null)?.code;
+  if (thrown instanceof Error && code) return new AloudError(code, thrown.message, { cause: thrown });
+  return toAloudError(thrown);
+}
+
+/** Loads a model into this thread's engine. */
+export async function loadCore(
+  options: CoreOptions,
+  onProgress: (progress: Progress) => void,
+  signal?: AbortSignal,
+): Promise<Backend> {
+  const core = new Core(options);
+  try {
+    await core.load(onProgress, signal);
+  } catch (error) {
+    await core.dispose();
+    throw error;
+  }
+  return core;
+}
+
+class Core implements Backend {
+  info!: ModelInfo;
+  #model: Model | undefined;
+  #control: Control | undefined;
+  #disposed = false;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(private readonly options: CoreOptions) {}
+
+  async load(onProgress: (progress: Progress) => void, signal?: AbortSignal): Promise<void> {
+    onProgress({ phase: "connect", loaded: 0, total: 0, bytesPerSecond: 0 });
+    const gpu = await openGpu();
+    await wasm(this.options.wasmUrl);
+    throwIfAborted(signal);
+    const { storage = "auto", model } = this.options;
+    // Should the tab be killed on the way, the next visit can say in which phase.
+    const source = Array.isArray(model) ? String(model[0]) : String(model);
+    let phase = "";
+    const tell = (progress: Progress): void => {
+      if (progress.phase !== phase) void markPhase(source, (phase = progress.phase)).catch(() => {});
+      onProgress(progress);
+    };
+    try {
+      const opened = await openModel(model, { signal, storage, onProgress: tell });
+      try {
+        this.#model = await this.#upload(opened, gpu, tell, signal);
+        await opened.complete();
+      } finally {
+        await opened.close();
+      }
+    } finally {
+      await clearPhase().catch(() => {});
+    }
+    this.info = { ...(JSON.parse(this.#model.info()) as ModelInfo), adapter: gpu.name };
+    onProgress({ phase: "ready", loaded: 0, total: 0, bytesPerSecond: 0 });
+  }
+
+  /** Sends the weights to the GPU as they come. */
+  async #upload(
+    opened: OpenedModel,
+    gpu: GpuInfo,
+    onProgress: (progress: Progress) => void,
+    signal?: AbortSignal,
+  ): Promise<Model> {
+    let failed: unknown;
+    // The first thing that a source throws; what Rust makes of it has lost its code.
+    const files = opened.files.map((file) => ({
+      name: file.name,
+      size: file.size,
+      read: async (offset: number, length: number): Promise<Uint8Array> => {
+        try {
+          throwIfAborted(signal);
+          return await file.read(offset, length);
+        } catch (error) {
+          failed ??= error;
+          throw error;
+        }
+      },
+    }));
+    const { contextLength, drafts } = this.options;
+    const options = JSON.stringify({ contextLength, drafts, subgroupSize: gpu.subgroupSize });
+    let last = 0;
+    const uploaded = (loaded: number, total: number): void => {
+      const now = performance.now();
+      if (loaded < total && now - last < 100) return;
+      last = now;
+      onProgress({ phase: loaded < total ? "upload" : "compile", loaded, total, bytesPerSecond: 0 });
+    };
+    try {
+      return await Model.load({ kind: opened.kind, name: opened.name, files, small: opened.small }, options, uploaded);
+    } catch (error) {
+      throw fromRust(error, failed);
+    }
+  }
+
+  run(request: EngineRequest, onEvent: (event: ChatEvent) => void, signal: AbortSignal): Promise<void> {
+    const run = this.#run(request, onEvent, signal);
+    this.#running = run.catch(() => {});
+    return run;
+  }
+
+  /** Answers; when the GPU is lost, takes a new device, loads again, and goes on behind the tokens that were drawn. */
+  async #run(request: EngineRequest, onEvent: (event: ChatEvent) => void, signal: AbortSignal): Promise<void> {
+    const drawn: number[] = [];
+    for (let losses = 0; ; losses++) {
+      try {
+        return await this.#answer({ ...request, drawn }, drawn, onEvent, signal);
+      } catch (thrown) {
+        const error = fromRust(thrown);
+        if (error.code !== "device-lost" || losses === MOST_LOSSES || this.#disposed) throw error;
+        onEvent({ type: "device-lost", reason: error.message });
+        this.#free();
+        await this.load(() => {}, signal);
+        onEvent({ type: "device-restored" });
+      }
+    }
+  }
+
+  async #answer(
+    request: EngineRequest,
+    drawn: number[],
+    onEvent: (event: ChatEvent) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    throwIfAborted(signal);
+    if (!this.#model) throw new AloudError("disposed", "the engine was disposed of; load the model again");
+    const control = new Control();
+    this.#control = control;
+    try {
+      const ending = await this.#model.answer(JSON.stringify(request), control, (kind: string, value: never, total: number) => {
+        if (signal.aborted || this.#disposed) return false;
+        if (kind === "token") drawn.push(value);
+        else if (kind === "prefill") onEvent({ type: "prefill", done: value, total });
+        else if (kind === "logprob") onEvent(logprobEvent(value));
+        else onEvent({ type: kind as "reasoning" | "answer", text: value });
+        return true;
+      });
+      throwIfAborted(signal);
+      onEvent(doneEvent(JSON.parse(ending) as Ending));
+    } finally {
+      this.#control = undefined;
+      control.free();
+    }
+  }
+
+  answerNow(): void {
+    this.#control?.answerNow();
+  }
+
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    // An answer that is under way ends at its next token.
+    await this.#running;
+    this.#free();
+  }
+
+  #free(): void {
+    this.#model?.free();
+    this.#model = undefined;
+  }
+}
+
+/** `Ending` in crates/aloud/src/chat.rs. */
+interface Ending {
+  finish_reason: FinishReason | "cancelled";
+  usage: { prompt_tokens: number; completion_tokens: number; reasoning_tokens: number; cached_tokens: number; total_tokens: number };
+  timings: Timings;
+}
+
+/** `Told` in crates/aloud-web/src/answer.rs. */
+function logprobEvent(json: string): ChatEvent {
+  const { part, ...token } = JSON.parse(json) as { part: "reasoning" | "answer" } & TokenLogprob;
+  return { type: "logprobs", part, content: [token] };
+}
+
+function doneEvent({ finish_reason, usage, timings }: Ending): ChatEvent {
+  if (finish_reason === "cancelled") throw new AloudError("disposed", "the engine was disposed of in mid-answer");
+  const { reasoning_tokens, cached_tokens, ...counts } = usage;
+  const told: Usage = {
+    ...counts,
+    prompt_tokens_details: { cached_tokens },
+    completion_tokens_details: { reasoning_tokens },
+  };
+  return { type: "done", finish_reason, usage: told, timings };
+}

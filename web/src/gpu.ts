@@ -1,0 +1,61 @@
+/** WebGPU as the engine needs it: an adapter, or in words why there is none. */
+import { AloudError } from "./errors.ts";
+
+/** What is known of the adapter before a device is opened. */
+export interface GpuInfo {
+  name: string;
+  /** Smallest size of subgroups, where they are offered. */
+  subgroupSize?: number;
+  limits: GPUSupportedLimits;
+  features: string[];
+}
+
+/** Names of the feature under which browsers offer subgroups, and what a device is asked for. */
+const SUBGROUPS = "subgroups" as GPUFeatureName;
+
+/** Asks for an adapter, and sees to it that devices come with subgroups where there are any. */
+export async function openGpu(): Promise<GpuInfo> {
+  if (!globalThis.isSecureContext) {
+    throw new AloudError("webgpu-missing", "WebGPU is offered to secure pages only: serve this one by https or from localhost");
+  }
+  if (!navigator.gpu) throw new AloudError("webgpu-missing", missing());
+  const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) {
+    throw new AloudError(
+      "no-adapter",
+      "this browser has WebGPU but offers no GPU: it may be on the browser's blocklist, switched off in its settings " +
+        "(hardware acceleration), or without a driver; chrome://gpu tells which",
+    );
+  }
+  grantSubgroups();
+  const { vendor, architecture, description, subgroupMinSize } = adapter.info;
+  const name = description || [vendor, architecture].filter(Boolean).join(" ") || "a GPU without a name";
+  const subgroupSize = adapter.features.has(SUBGROUPS) ? subgroupMinSize : undefined;
+  return { name, subgroupSize, limits: adapter.limits, features: [...adapter.features] };
+}
+
+let granted = false;
+
+/** The engine's own request for a device cannot name subgroups; here they are added to it. */
+function grantSubgroups(): void {
+  if (granted) return;
+  granted = true;
+  const prototype = GPUAdapter.prototype;
+  const requestDevice = prototype.requestDevice;
+  prototype.requestDevice = function (this: GPUAdapter, descriptor?: GPUDeviceDescriptor) {
+    const required = new Set(descriptor?.requiredFeatures ?? []);
+    if (this.features.has(SUBGROUPS)) required.add(SUBGROUPS);
+    return requestDevice.call(this, { ...descriptor, requiredFeatures: [...required] });
+  };
+}
+
+/** Why a browser has no WebGPU, as far as it can be told from outside, and what helps. */
+export function missing(agent: string = navigator.userAgent): string {
+  const way =
+    /Firefox\//.test(agent) ? "Firefox has it from 141 on Windows and 145 on macOS; elsewhere set dom.webgpu.enabled in about:config"
+    : /Version\/.*Safari\//.test(agent) ? "Safari has it from version 26"
+    : /Linux/.test(agent) && /Chrom/.test(agent) && !/Android/.test(agent) ?
+      "on Linux, Chrome may want --enable-features=Vulkan and --enable-unsafe-webgpu"
+    : "Chrome and Edge have it from version 113, Safari from 26";
+  return `this browser has no WebGPU: ${way}`;
+}

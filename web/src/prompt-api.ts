@@ -1,0 +1,178 @@
+/**
+ * An object in the shape of Chrome's Prompt API: `languageModel({ model })` stands where `LanguageModel` would.
+ * Thoughts are not part of what it says, since that API has none; `reasoning` sets how long they may be.
+ *
+ * Source of the interface: https://github.com/webmachinelearning/prompt-api (2026-06).
+ */
+import { AloudError, toAloudError } from "./errors.ts";
+import { load } from "./index.ts";
+import { listModels } from "./store/index.ts";
+import type { ChatMessage, ChatOptions, Engine, LoadOptions, ReasoningOptions } from "./types.ts";
+
+export type Availability = "unavailable" | "downloadable" | "downloading" | "available";
+export type Prompt = string | { role: ChatMessage["role"]; content: string }[];
+
+export interface CreateOptions {
+  initialPrompts?: { role: ChatMessage["role"]; content: string }[];
+  signal?: AbortSignal;
+  /** Hears of `downloadprogress`, whose `loaded` goes from 0 to 1. */
+  monitor?: (monitor: EventTarget) => void;
+}
+
+export interface PromptOptions {
+  signal?: AbortSignal;
+}
+
+/** How the model behind it is loaded and asked. */
+export type ModelOptions = Omit<LoadOptions, "signal" | "onProgress"> & { reasoning?: ReasoningOptions };
+
+/** `LanguageModel` of a model of ours. Sessions share one engine; it is loaded by the first. */
+export function languageModel(options: ModelOptions) {
+  const { reasoning, ...loading } = options;
+  let shared: Promise<Engine> | undefined;
+  let downloading = false;
+
+  return {
+    /** Whether `create` would work, and whether it would download. */
+    async availability(): Promise<Availability> {
+      if (!globalThis.isSecureContext || !navigator.gpu || !(await navigator.gpu.requestAdapter())) return "unavailable";
+      if (shared) return downloading ? "downloading" : "available";
+      const stored = await listModels();
+      const source = String(loading.model);
+      return stored.some((model) => model.complete && model.source === source) ? "available" : "downloadable";
+    },
+
+    async create({ initialPrompts = [], signal, monitor }: CreateOptions = {}): Promise<Session> {
+      const target = new EventTarget();
+      monitor?.(target);
+      const tell = (loaded: number): unknown =>
+        target.dispatchEvent(new ProgressEvent("downloadprogress", { lengthComputable: true, loaded, total: 1 }));
+      tell(0);
+      downloading ||= !shared;
+      shared ??= load({
+        ...loading,
+        signal,
+        onProgress: ({ phase, loaded, total }) => phase === "download" && total > 0 && tell(loaded / total),
+      });
+      try {
+        const engine = await shared;
+        tell(1);
+        return new Session(engine, [...initialPrompts], { reasoning });
+      } catch (error) {
+        shared = undefined;
+        throw domError(error);
+      } finally {
+        downloading = false;
+      }
+    },
+  };
+}
+
+/** A conversation. */
+export class Session extends EventTarget {
+  #history: ChatMessage[];
+  #used = 0;
+  #ended = false;
+  #destroyed = new AbortController();
+
+  constructor(
+    private readonly engine: Engine,
+    history: ChatMessage[],
+    private readonly options: ChatOptions,
+  ) {
+    super();
+    this.#history = history;
+  }
+
+  /** Tokens of the conversation so far. */
+  get contextUsage(): number {
+    return this.#used;
+  }
+
+  /** Tokens that fit. */
+  get contextWindow(): number {
+    return this.engine.model.contextLength;
+  }
+
+  async prompt(input: Prompt, options: PromptOptions = {}): Promise<string> {
+    let all = "";
+    for await (const text of this.#answer(input, options)) all += text;
+    return all;
+  }
+
+  promptStreaming(input: Prompt, options: PromptOptions = {}): ReadableStream<string> {
+    const texts = this.#answer(input, options);
+    return new ReadableStream({
+      async pull(controller) {
+        const { value, done } = await texts.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      async cancel() {
+        await texts.return(undefined);
+      },
+    });
+  }
+
+  /** Adds to the conversation without an answer. */
+  async append(input: Prompt): Promise<void> {
+    this.#check();
+    this.#history.push(...turns(input));
+  }
+
+  /** A session that goes on from here by itself. */
+  async clone(): Promise<Session> {
+    this.#check();
+    return new Session(this.engine, [...this.#history], this.options);
+  }
+
+  /** Ends the session and what it is answering; the engine stays for others. */
+  destroy(): void {
+    this.#ended = true;
+    this.#destroyed.abort();
+  }
+
+  async *#answer(input: Prompt, { signal }: PromptOptions): AsyncGenerator<string> {
+    this.#check();
+    const messages = [...this.#history, ...turns(input)];
+    const signals = signal ? [signal, this.#destroyed.signal] : [this.#destroyed.signal];
+    let content = "";
+    try {
+      for await (const event of this.engine.chat(messages, { ...this.options, signal: AbortSignal.any(signals) })) {
+        if (event.type === "answer") {
+          content += event.text;
+          yield event.text;
+        } else if (event.type === "done") {
+          this.#used = event.usage.total_tokens - event.usage.completion_tokens_details.reasoning_tokens;
+        }
+      }
+    } catch (error) {
+      throw domError(error);
+    }
+    this.#history = [...messages, { role: "assistant", content }];
+  }
+
+  #check(): void {
+    if (this.#ended) throw new DOMException("the session was destroyed", "InvalidStateError");
+  }
+}
+
+function turns(input: Prompt): ChatMessage[] {
+  return typeof input === "string" ? [{ role: "user", content: input }] : input;
+}
+
+/** Errors as that API names them. */
+function domError(thrown: unknown): DOMException {
+  const { code, message } = toAloudError(thrown);
+  const names: Partial<Record<AloudError["code"], string>> = {
+    aborted: "AbortError",
+    quota: "QuotaExceededError",
+    "context-length": "QuotaExceededError",
+    "webgpu-missing": "NotSupportedError",
+    "no-adapter": "NotSupportedError",
+    network: "NetworkError",
+    disposed: "InvalidStateError",
+    busy: "InvalidStateError",
+  };
+  return new DOMException(message, names[code] ?? "OperationError");
+}

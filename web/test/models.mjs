@@ -1,0 +1,20 @@
+// The models in models/ for tests, and what transformers answers with them.
+import { readFile, readdir } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { byRanges } from "./server.mjs";
+
+export const WEB = fileURLToPath(new URL("../", import.meta.url));
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+/** A route for each file of models/. */
+export async function modelRoutes() {
+  const names = [...(await readdir(`${ROOT}models/tiny-r1`)).map((name) => `tiny-r1/${name}`), "tiny-r1-distill.gguf"];
+  const route = async (name) => [`/models/${name}`, byRanges(await readFile(`${ROOT}models/${name}`))];
+  return Object.fromEntries(await Promise.all(names.map(route)));
+}
+
+/** Questions with what transformers writes greedily. */
+export async function goldens(name) {
+  const text = await readFile(`${ROOT}tests/goldens/${name}.jsonl`, "utf8");
+  return text.trimEnd().split("\n").map((line) => JSON.parse(line));
+}
