@@ -13,6 +13,7 @@ import type {
   SharedV4Warning,
 } from "@ai-sdk/provider";
 import { AloudError } from "./errors.ts";
+import { readable } from "./stream.ts";
 import type { ChatEvent, ChatMessage, ChatOptions, Engine, FinishReason, ReasoningOptions, Usage } from "./types.ts";
 
 type Effort = NonNullable<LanguageModelV4CallOptions["reasoning"]>;
@@ -110,17 +111,7 @@ function partsOf(events: AsyncIterable<ChatEvent>, warnings: SharedV4Warning[]):
       }
     }
   }
-  const source = parts();
-  return new ReadableStream({
-    async pull(controller) {
-      const { value, done } = await source.next();
-      if (done) controller.close();
-      else controller.enqueue(value);
-    },
-    async cancel() {
-      await source.return(undefined);
-    },
-  });
+  return readable(parts());
 }
 
 function finishOf(reason: FinishReason): LanguageModelV4FinishReason {

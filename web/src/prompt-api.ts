@@ -7,6 +7,7 @@
 import { AloudError, toAloudError } from "./errors.ts";
 import { load } from "./index.ts";
 import { listModels } from "./store/index.ts";
+import { readable } from "./stream.ts";
 import type { ChatMessage, ChatOptions, Engine, LoadOptions, ReasoningOptions } from "./types.ts";
 
 export type Availability = "unavailable" | "downloadable" | "downloading" | "available";
@@ -101,17 +102,7 @@ export class Session extends EventTarget {
   }
 
   promptStreaming(input: Prompt, options: PromptOptions = {}): ReadableStream<string> {
-    const texts = this.#answer(input, options);
-    return new ReadableStream({
-      async pull(controller) {
-        const { value, done } = await texts.next();
-        if (done) controller.close();
-        else controller.enqueue(value);
-      },
-      async cancel() {
-        await texts.return(undefined);
-      },
-    });
+    return readable(this.#answer(input, options));
   }
 
   /** Adds to the conversation without an answer. */

@@ -3,21 +3,14 @@ import { AloudError } from "./errors.ts";
 import type { ChatMessage, ChatOptions, ReasoningOptions } from "./types.ts";
 
 /** A request as the engine takes it: `Request` in crates/aloud-web/src/answer.rs. */
-export interface EngineRequest {
+export interface EngineRequest
+  extends Omit<ChatOptions, "seed" | "stop" | "logprobs" | "reasoning" | "signal"> {
   messages: ChatMessage[];
-  max_tokens?: number;
-  temperature?: number;
-  top_p?: number;
-  top_k?: number;
-  min_p?: number;
-  repetition_penalty?: number;
-  presence_penalty?: number;
-  frequency_penalty?: number;
   seed: number;
   stop: string[];
   think_budget?: number;
   think?: boolean;
-  top_logprobs?: number;
+  /** What an earlier run of this request drew. */
   drawn?: number[];
 }
 

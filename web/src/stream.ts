@@ -1,4 +1,4 @@
-/** A queue between who tells events and who awaits them. */
+/** Ways between who tells events and who awaits them. */
 
 /** Events that are pushed in and iterated over, once. */
 export class EventQueue<T> implements AsyncIterableIterator<T> {
@@ -51,4 +51,18 @@ export class EventQueue<T> implements AsyncIterableIterator<T> {
   [Symbol.asyncIterator](): this {
     return this;
   }
+}
+
+/** What a generator yields, as a stream that ends it when it is cancelled. */
+export function readable<T>(source: AsyncGenerator<T>): ReadableStream<T> {
+  return new ReadableStream({
+    async pull(controller) {
+      const { value, done } = await source.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      await source.return(undefined);
+    },
+  });
 }
