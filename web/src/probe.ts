@@ -134,8 +134,9 @@ export function forecast(
 ): ModelForecast {
   const { contextLength, maxContextLength, weightBytes, kvBytes, readBytes, dispatches } = need;
   const totalBytes = weightBytes + kvBytes;
-  const decodeSeconds =
-    (readBytes + kvBytes / 2) / speed.bytesPerSecond + dispatches * speed.dispatchSeconds + speed.readbackSeconds;
+  const readSeconds = (readBytes + kvBytes / 2) / speed.bytesPerSecond;
+  // A model's dispatch has more bindings and workgroups than the smallest, which was measured: about twice its cost.
+  const decodeSeconds = readSeconds + 2 * dispatches * speed.dispatchSeconds + speed.readbackSeconds;
   // A chunk of a prompt reads the weights once and computes its rows together, a few times cheaper than one by one.
   const prefillSeconds = (PROMPT_TOKENS / 4) * decodeSeconds;
   const bindingBytesPerToken = need.kvBindingBytes / contextLength;
