@@ -1,14 +1,18 @@
 /** The engine in this thread: the wasm module, a model on the GPU, and what becomes of both when the GPU is lost. */
 import initWasm, { Control, Model } from "../pkg/aloud_web.js";
 import type { Backend } from "./engine.ts";
-import { AloudError, type ErrorCode, throwIfAborted, toAloudError } from "./errors.ts";
+import { AloudError, throwIfAborted, toAloudError } from "./errors.ts";
 import { type GpuInfo, openGpu } from "./gpu.ts";
 import type { EngineRequest } from "./request.ts";
-import { clearPhase, markPhase, type OpenedModel, openModel } from "./store/index.ts";
+import { clearPhase, markPhase, type OpenedModel, openModel, resolveSource } from "./store/index.ts";
 import type { ChatEvent, FinishReason, LoadOptions, ModelInfo, Progress, Timings, TokenLogprob, Usage } from "./types.ts";
 
 /** What a core is made of; the same in a worker. */
-export type CoreOptions = Pick<LoadOptions, "model" | "contextLength" | "storage" | "drafts"> & { wasmUrl: string };
+export type CoreOptions = Pick<LoadOptions, "model" | "contextLength" | "storage" | "drafts"> & {
+  wasmUrl: string;
+  /** What relative URLs are relative to: in a worker that would be the worker. */
+  base: string;
+};
 
 /** How often a device that is lost in the midst of one answer is replaced. */
 const MOST_LOSSES = 3;
@@ -22,14 +26,6 @@ export function wasm(url: string): Promise<unknown> {
     throw new AloudError("network", `${url}: the engine's wasm module did not load: ${String(error)}`, { cause: error });
   });
   return module;
-}
-
-/** An error that Rust threw, with its code; what a file's source threw stands for itself. */
-function fromRust(thrown: unknown, source?: unknown): AloudError {
-  if (source !== undefined) return toAloudError(source);
-  const code = (thrown as { code?: ErrorCode } | null)?.code;
-  if (thrown instanceof Error && code) return new AloudError(code, thrown.message, { cause: thrown });
-  return toAloudError(thrown);
 }
 
 /** Loads a model into this thread's engine. */
@@ -62,16 +58,16 @@ class Core implements Backend {
     const gpu = await openGpu();
     await wasm(this.options.wasmUrl);
     throwIfAborted(signal);
-    const { storage = "auto", model } = this.options;
+    const { storage = "auto", model, base } = this.options;
     // Should the tab be killed on the way, the next visit can say in which phase.
-    const source = Array.isArray(model) ? String(model[0]) : String(model);
+    const { source } = resolveSource(model, { base });
     let phase = "";
     const tell = (progress: Progress): void => {
       if (progress.phase !== phase) void markPhase(source, (phase = progress.phase)).catch(() => {});
       onProgress(progress);
     };
     try {
-      const opened = await openModel(model, { signal, storage, onProgress: tell });
+      const opened = await openModel(model, { signal, storage, base, onProgress: tell });
       try {
         this.#model = await this.#upload(opened, gpu, tell, signal);
         await opened.complete();
@@ -119,7 +115,7 @@ class Core implements Backend {
     try {
       return await Model.load({ kind: opened.kind, name: opened.name, files, small: opened.small }, options, uploaded);
     } catch (error) {
-      throw fromRust(error, failed);
+      throw toAloudError(failed ?? error);
     }
   }
 
@@ -136,7 +132,7 @@ class Core implements Backend {
       try {
         return await this.#answer({ ...request, drawn }, drawn, onEvent, signal);
       } catch (thrown) {
-        const error = fromRust(thrown);
+        const error = toAloudError(thrown);
         if (error.code !== "device-lost" || losses === MOST_LOSSES || this.#disposed) throw error;
         onEvent({ type: "device-lost", reason: error.message });
         this.#free();

@@ -41,15 +41,16 @@ export function createEngine(backend: Backend): Engine {
     const before = underWay?.settled;
     const answer = async (): Promise<void> => {
       await before;
+      let failure: AloudError | undefined;
       try {
         await backend.run(request, tell, signal);
-        if (mine === underWay) underWay = undefined;
-        if (done) queue.push(done);
-        queue.end();
       } catch (error) {
-        if (mine === underWay) underWay = undefined;
-        queue.fail(toAloudError(error));
+        failure = toAloudError(error);
       }
+      if (mine === underWay) underWay = undefined;
+      if (failure) return queue.fail(failure);
+      if (done) queue.push(done);
+      queue.end();
     };
     const mine: NonNullable<typeof underWay> = { settled: Promise.resolve(), left: left.signal };
     underWay = mine;

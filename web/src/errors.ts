@@ -35,11 +35,15 @@ export class AloudError extends Error {
   }
 }
 
-/** What was thrown, as an `AloudError`; one that has none of our codes is a bug. */
+/** What was thrown, as an `AloudError`: errors of Rust bring their code; what has none of ours is a bug. */
 export function toAloudError(thrown: unknown): AloudError {
   if (thrown instanceof AloudError) return thrown;
   if (thrown instanceof DOMException && thrown.name === "AbortError") {
     return new AloudError("aborted", "aborted by the caller", { cause: thrown });
+  }
+  const code = (thrown as { code?: unknown } | null)?.code;
+  if (thrown instanceof Error && typeof code === "string") {
+    return new AloudError(code as ErrorCode, thrown.message, { cause: thrown });
   }
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return new AloudError("internal", message, { cause: thrown });

@@ -37,7 +37,8 @@ export async function load(options: LoadOptions): Promise<Engine> {
   }
   const { model, contextLength, storage, drafts, signal } = options;
   const onProgress = options.onProgress ?? ((): void => {});
-  const core = { model: absolute(model), contextLength, storage, drafts, wasmUrl: wasmUrlOf(options.wasmUrl) };
+  const base = document.baseURI;
+  const core = { model: plain(model), base, contextLength, storage, drafts, wasmUrl: wasmUrlOf(options.wasmUrl) };
   // A worker cannot ask. Whether it is granted changes nothing but how long the browser keeps the file.
   if (storage !== "none" && !(core.model instanceof Blob)) void askPersistence().catch(() => {});
   try {
@@ -61,17 +62,16 @@ export type ProbeOptions = Partial<Pick<LoadOptions, "model" | "contextLength" |
 export async function probe(options: ProbeOptions = {}): Promise<Probe> {
   const { model, contextLength, signal, wasmUrl } = options;
   try {
-    return await look({ model: model && absolute(model), contextLength, signal, wasmUrl: wasmUrlOf(wasmUrl) });
+    return await look({ model, contextLength, signal, wasmUrl: wasmUrlOf(wasmUrl) });
   } catch (error) {
     throw toAloudError(error);
   }
 }
 
-/** In a worker relative URLs would be relative to the worker. */
-function absolute(source: ModelSource): ModelSource {
-  if (Array.isArray(source)) return source.map(absolute) as ModelSource;
-  if (source instanceof URL) return source.href;
-  return typeof source === "string" && !source.startsWith("hf:") ? new URL(source, document.baseURI).href : source;
+/** A worker cannot be sent a `URL`. */
+function plain(source: ModelSource): ModelSource {
+  if (Array.isArray(source)) return source.map(plain) as ModelSource;
+  return source instanceof URL ? source.href : source;
 }
 
 function wasmUrlOf(given: string | URL | undefined): string {

@@ -1,7 +1,7 @@
 /** Will a model run here, and how fast: asked before it is downloaded. */
 import { need as needOf, speed as measure } from "../pkg/aloud_web.js";
 import { wasm } from "./core.ts";
-import { AloudError, toAloudError } from "./errors.ts";
+import { toAloudError } from "./errors.ts";
 import { type GpuInfo, openGpu } from "./gpu.ts";
 import { lastCrash, openModel } from "./store/index.ts";
 import type { ModelSource } from "./types.ts";
@@ -117,9 +117,6 @@ async function header(model: ModelSource, contextLength?: number, signal?: Abort
   const opened = await openModel(model, { storage: "none", signal, tuning: { chunkBytes: 1 << 20, connections: 1 } });
   try {
     return JSON.parse(await needOf(opened, contextLength)) as Need;
-  } catch (error) {
-    const { code, message } = error as AloudError;
-    throw code ? new AloudError(code, message, { cause: error }) : toAloudError(error);
   } finally {
     await opened.close();
   }

@@ -6,7 +6,7 @@
  */
 import { AloudError, toAloudError } from "./errors.ts";
 import { load } from "./index.ts";
-import { listModels } from "./store/index.ts";
+import { listModels, resolveSource } from "./store/index.ts";
 import { readable } from "./stream.ts";
 import type { ChatMessage, ChatOptions, Engine, LoadOptions, ReasoningOptions } from "./types.ts";
 
@@ -39,7 +39,7 @@ export function languageModel(options: ModelOptions) {
       if (!globalThis.isSecureContext || !navigator.gpu || !(await navigator.gpu.requestAdapter())) return "unavailable";
       if (shared) return downloading ? "downloading" : "available";
       const stored = await listModels();
-      const source = String(loading.model);
+      const { source } = resolveSource(loading.model, { base: document.baseURI });
       return stored.some((model) => model.complete && model.source === source) ? "available" : "downloadable";
     },
 

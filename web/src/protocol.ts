@@ -14,7 +14,6 @@ export type ToWorker =
 
 /** From the worker. */
 export type FromWorker =
-  | { type: "listening" }
   | { type: "progress"; id: number; progress: Progress }
   | { type: "event"; id: number; event: ChatEvent }
   | { type: "result"; id: number; info?: ModelInfo }

@@ -95,7 +95,6 @@ class Remote implements Backend {
   }
 
   #hear(said: FromWorker): void {
-    if (said.type === "listening") return;
     const call = this.#calls.get(said.id);
     if (said.type === "progress") call?.onProgress?.(said.progress);
     else if (said.type === "event") call?.onEvent?.(said.event);

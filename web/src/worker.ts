@@ -43,4 +43,3 @@ self.addEventListener("message", ({ data }: MessageEvent<ToWorker>) => {
       void call(data.id, async () => core?.dispose());
   }
 });
-say({ type: "listening" });

@@ -2,16 +2,10 @@
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "vite";
+import { TYPES } from "./server.mjs";
 
 const WEB = fileURLToPath(new URL("..", import.meta.url));
-const TYPES = {
-  ".html": "text/html; charset=utf-8",
-  ".js": "text/javascript",
-  ".css": "text/css",
-  ".svg": "image/svg+xml",
-  ".json": "application/json",
-  ".wasm": "application/wasm",
-};
+const BUNDLED = { ...TYPES, ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json" };
 
 /** One module of `entry` (a path in web/) and all that it imports, as text. */
 export async function bundleModule(entry) {
@@ -46,7 +40,7 @@ export async function bundlePage(double, headers = {}) {
 }
 
 function answer(file, headers) {
-  const type = TYPES[path.extname(file.fileName)] ?? "application/octet-stream";
+  const type = BUNDLED[path.extname(file.fileName)] ?? "application/octet-stream";
   const body = file.type === "chunk" ? file.code : file.source;
   return (_, response) => response.writeHead(200, { "content-type": type, ...headers }).end(body);
 }

@@ -31,8 +31,6 @@ struct Info<'a> {
     context_length: u32,
     gpu_bytes: u64,
     adapter: &'a str,
-    thinks: bool,
-    drafts: Option<&'static str>,
 }
 
 #[wasm_bindgen]
@@ -69,8 +67,6 @@ impl Model {
             context_length: model.n_ctx(),
             gpu_bytes: resident.held_bytes + resident.activation_bytes,
             adapter: &model.gpu().adapter.name,
-            thinks: header.think_ids().is_some(),
-            drafts: model.draft().map(|draft| draft.kind.name()),
         })
     }
 }

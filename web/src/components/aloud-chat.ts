@@ -11,7 +11,7 @@ import { Conversation, type ConversationHost, type Turn } from "./conversation.t
 import { nextFrame } from "./frame.ts";
 import { icons } from "./icons.ts";
 import { Speaker } from "./speaker.ts";
-import { controls, tokens } from "./theme.ts";
+import { controls, problem, tokens } from "./theme.ts";
 import type { ChatOptions, Engine, Progress } from "../types.ts";
 
 /** A question that is one click away. */
@@ -39,7 +39,7 @@ export class AloudChat extends LitElement {
     atEnd: { state: true },
     said: { state: true },
   };
-  static override styles = [tokens, controls, chatStyles];
+  static override styles = [tokens, controls, problem, chatStyles];
 
   declare engine: Engine | null;
   declare progress: Progress | null;

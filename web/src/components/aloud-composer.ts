@@ -127,18 +127,8 @@ export class AloudComposer extends LitElement {
         min-width: 0;
         min-height: 2.25rem;
         max-height: min(40vh, 16rem);
-        margin: 0;
         padding: 0.4375rem 0.25rem 0.4375rem 0.75rem;
-        border: 0;
-        outline: 0;
-        resize: none;
-        field-sizing: content;
         font: 1rem/1.375 var(--_ui);
-        color: var(--_ink);
-        background: none;
-      }
-      textarea:focus-visible {
-        outline: 0;
       }
       textarea::placeholder {
         color: var(--_quiet);

@@ -8,7 +8,7 @@ import type { Turn } from "./conversation.ts";
 import { formatDuration, formatRate, formatTokens } from "./format.ts";
 import { icons } from "./icons.ts";
 import { turnStyles } from "./turn-styles.ts";
-import { controls, tokens } from "./theme.ts";
+import { controls, problem, tokens } from "./theme.ts";
 
 export class AloudTurn extends LitElement {
   static override properties = {
@@ -18,7 +18,7 @@ export class AloudTurn extends LitElement {
     editing: { state: true },
     copied: { state: true },
   };
-  static override styles = [tokens, controls, turnStyles];
+  static override styles = [tokens, controls, problem, turnStyles];
 
   declare turn: Turn;
   /** There is no engine to ask again. */

@@ -133,22 +133,8 @@ export const chatStyles = css`
     margin: 0 0.5rem 0.625rem;
   }
   .error {
-    display: flex;
-    gap: 0.75rem;
     margin-bottom: 0.75rem;
-    padding: 0.875rem 1rem 1rem;
-    border: 1px solid color-mix(in oklab, var(--_danger), transparent 65%);
-    border-radius: var(--_radius);
-    background: color-mix(in oklab, var(--_danger), var(--_paper) 94%);
-    font: 0.875rem/1.5 var(--_ui);
-  }
-  .error > svg {
-    margin-top: 0.125rem;
-    font-size: 1.125rem;
-    color: var(--_danger);
-  }
-  .error > div {
-    min-width: 0;
+    padding-bottom: 1rem;
   }
   .heading {
     margin: 0;

@@ -38,7 +38,7 @@ export const tokens = css`
   }
 `;
 
-/** Buttons, focus, and text for screen readers alone. */
+/** Buttons, fields, focus, and text for screen readers alone. */
 export const controls = css`
   button {
     font: inherit;
@@ -58,6 +58,18 @@ export const controls = css`
     outline: 2px solid var(--_accent);
     outline-offset: 2px;
     border-radius: 0.375rem;
+  }
+  textarea {
+    margin: 0;
+    border: 0;
+    outline: 0;
+    resize: none;
+    field-sizing: content;
+    color: var(--_ink);
+    background: none;
+  }
+  textarea:focus-visible {
+    outline: 0;
   }
   .quiet {
     display: inline-flex;
@@ -119,5 +131,26 @@ export const controls = css`
     overflow: hidden;
     clip-path: inset(50%);
     white-space: nowrap;
+  }
+`;
+
+/** What went wrong, in a box. */
+export const problem = css`
+  .error {
+    display: flex;
+    gap: 0.75rem;
+    padding: 0.875rem 1rem;
+    border: 1px solid color-mix(in oklab, var(--_danger), transparent 65%);
+    border-radius: var(--_radius);
+    background: color-mix(in oklab, var(--_danger), var(--_paper) 94%);
+    font: 0.875rem/1.5 var(--_ui);
+  }
+  .error > svg {
+    margin-top: 0.125rem;
+    font-size: 1.125rem;
+    color: var(--_danger);
+  }
+  .error > div {
+    min-width: 0;
   }
 `;

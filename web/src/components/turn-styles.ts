@@ -55,16 +55,7 @@ export const turnStyles = css`
     width: 100%;
     max-height: 40vh;
     padding: 0.25rem;
-    border: 0;
-    outline: 0;
-    resize: none;
-    field-sizing: content;
     font: 1rem/1.5 var(--_ui);
-    color: var(--_ink);
-    background: none;
-  }
-  .editor textarea:focus-visible {
-    outline: 0;
   }
   .row {
     display: flex;
@@ -90,23 +81,6 @@ export const turnStyles = css`
   }
   .waiting::after {
     content: "…";
-  }
-  .error {
-    display: flex;
-    gap: 0.75rem;
-    padding: 0.875rem 1rem;
-    border: 1px solid color-mix(in oklab, var(--_danger), transparent 65%);
-    border-radius: var(--_radius);
-    background: color-mix(in oklab, var(--_danger), var(--_paper) 94%);
-    font: 0.875rem/1.5 var(--_ui);
-  }
-  .error > svg {
-    margin-top: 0.125rem;
-    font-size: 1.125rem;
-    color: var(--_danger);
-  }
-  .error > div {
-    min-width: 0;
   }
   .message {
     margin: 0 0 0.75rem;
