@@ -61,7 +61,9 @@ async function answer(text = QUESTION, thought = "347*8: 2776\n347*20: 6940", sa
     },
     [thought, said],
   );
+  // The thought is drawn by an element of its own, a moment after the answer.
   await button("Regenerate").last().waitFor();
+  await button(/^Thinking/).waitFor({ state: "detached" });
 }
 
 test("thought and answer are apart, with length, time and speed", async () => {
