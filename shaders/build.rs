@@ -1,7 +1,6 @@
 //! Resolves every permutation of `permutations.txt` with WESL, validates it with naga and writes `Kernel` constants.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
 
@@ -22,16 +21,20 @@ fn main() {
     let sources = Path::new(&out_dir).join("wgsl");
     copy_sources(Path::new("wgsl"), &sources);
     let table = fs::read_to_string("permutations.txt").expect("permutations.txt is beside build.rs");
-    let mut out = String::from("// Made by build.rs.\n");
+    let prefixes = prefixes(&sources);
+    let mut parts = Vec::new();
+    let mut kernels = String::new();
     let mut names = Vec::new();
     for permutation in permutations(&table) {
-        let wgsl = resolve(&sources, &permutation);
+        let wgsl = resolve(&sources, &prefixes, &permutation);
         let constant = permutation.name.to_uppercase();
-        out.push_str(&kernel(&constant, &permutation, &wgsl));
+        kernels.push_str(&kernel(&constant, &permutation, &wgsl, &mut parts));
         names.push(constant);
     }
     let list: String = names.iter().fold(String::new(), |list, name| list + "&" + name + ", ");
-    writeln!(out, "/// Every kernel.\npub static ALL: &[&Kernel] = &[{list}];").expect("a string takes it");
+    let out = format!(
+        "// Made by build.rs.\n/// Every kernel.\npub static ALL: &[&Kernel] = &[{list}];\nstatic PARTS: &[&str] = &{parts:?};\n{kernels}"
+    );
     let path = Path::new(&out_dir).join("kernels.rs");
     fs::write(path, out).expect("OUT_DIR is writable");
 }
@@ -89,7 +92,27 @@ fn permutations(table: &str) -> Vec<Permutation> {
     all
 }
 
-fn resolve(sources: &Path, permutation: &Permutation) -> String {
+/// What WESL puts before the names of each imported module, and what stands there instead: nothing, or which weight it reads.
+fn prefixes(sources: &Path) -> Vec<(String, &'static str)> {
+    let mut found = Vec::new();
+    for (folder, plain) in [("helpers", ""), ("quant", ""), ("second", "second_")] {
+        for entry in fs::read_dir(sources.join(folder)).expect("a folder of modules") {
+            let path = entry.expect("a module").path();
+            let module = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            // WESL puts their number before names with underscores.
+            let escaped = match module.matches('_').count() {
+                0 => module,
+                n => format!("_{n}{module}"),
+            };
+            let prefix = format!("package_{folder}_{escaped}_");
+            found.extend((1..=3).map(|n| (format!("{prefix}_{n}"), plain)));
+            found.push((prefix, plain));
+        }
+    }
+    found
+}
+
+fn resolve(sources: &Path, prefixes: &[(String, &str)], permutation: &Permutation) -> String {
     let mut wesl = wesl::Wesl::new(sources);
     wesl.set_missing_feature_behavior(false);
     for feature in &permutation.features {
@@ -97,19 +120,17 @@ fn resolve(sources: &Path, permutation: &Permutation) -> String {
     }
     let root = format!("package::{}", permutation.file).parse().expect("a module path");
     let compiled = wesl.compile(&root).unwrap_or_else(|e| panic!("{}: {e}", permutation.name));
-    with_plain_sizes(&permutation.name, &compiled.to_string())
+    with_plain_names(&compiled.to_string(), prefixes)
 }
 
-/// The sizes that imported modules declare carry the module's path in their names: they are renamed, and put before the
-/// others, since naga 30 fails on an override behind an array whose length is one.
-fn with_plain_sizes(name: &str, wgsl: &str) -> String {
+/// Names as the modules have them: kernels of different formats then share most of their text. The sizes that imported
+/// modules declare come before all else, since naga 30 fails on an override behind an array whose length is one.
+fn with_plain_names(wgsl: &str, prefixes: &[(String, &str)]) -> String {
     let (imported, rest): (Vec<&str>, Vec<&str>) = wgsl.lines().partition(|l| l.starts_with("override package_"));
-    let mut text = [imported.clone(), rest].concat().join("\n");
-    for line in imported {
-        let own = line["override ".len()..].split(':').next().unwrap_or_default().trim();
-        let plain = IMPORTED_SIZES.iter().find(|size| own.ends_with(*size));
-        text = text.replace(own, plain.unwrap_or_else(|| panic!("{name}: nobody sets the imported {own}")));
-    }
+    let sizes = imported.iter().fold(String::new(), |text, line| text + line + "\n\n");
+    let text = sizes + &rest.join("\n");
+    let text = prefixes.iter().fold(text, |text, (prefix, plain)| text.replace(prefix, plain));
+    assert!(!text.contains("package_"), "a name keeps its module's path:\n{text}");
     text
 }
 
@@ -133,8 +154,8 @@ fn check_portable(name: &str, module: &naga::Module, n_bindings: usize) {
     }
 }
 
-/// The constant's source: text, bindings in order, overrides, use of subgroups.
-fn kernel(constant: &str, permutation: &Permutation, wgsl: &str) -> String {
+/// The constant's source: text as numbers of `parts`, bindings in order, overrides, use of subgroups.
+fn kernel(constant: &str, permutation: &Permutation, wgsl: &str, parts: &mut Vec<String>) -> String {
     let name = &permutation.name;
     let module = naga::front::wgsl::parse_str(wgsl).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(wgsl)));
     let subgroups = permutation.features.iter().any(|f| f == "sg");
@@ -147,13 +168,8 @@ fn kernel(constant: &str, permutation: &Permutation, wgsl: &str) -> String {
     let mut bindings = BTreeMap::new();
     for (_, variable) in module.global_variables.iter() {
         if let (Some(binding), naga::AddressSpace::Storage { access }) = (&variable.binding, variable.space) {
-            let own = variable.name.as_deref().expect("bindings have names");
-            // A binding of an imported module carries the module's path in its name.
-            let plain = match ["quants", "scales"].into_iter().find(|p| own.ends_with(p)) {
-                Some(plane) if own.contains("second") => format!("second_{plane}"),
-                plane => plane.unwrap_or(own).to_owned(),
-            };
-            bindings.insert(binding.binding, (plain, access.contains(naga::StorageAccess::STORE)));
+            let own = variable.name.clone().expect("bindings have names");
+            bindings.insert(binding.binding, (own, access.contains(naga::StorageAccess::STORE)));
         }
     }
     check_portable(name, &module, bindings.len());
@@ -164,8 +180,17 @@ fn kernel(constant: &str, permutation: &Permutation, wgsl: &str) -> String {
         .overrides
         .iter()
         .fold(String::new(), |list, (_, o)| list + &format!("{:?}, ", o.name.as_deref().unwrap_or("")));
+    let numbers: Vec<usize> = wgsl
+        .split("\n\n")
+        .map(|part| {
+            parts.iter().position(|known| known == part).unwrap_or_else(|| {
+                parts.push(part.to_owned());
+                parts.len() - 1
+            })
+        })
+        .collect();
     format!(
-        "/// Kernel `{name}`.\npub static {constant}: Kernel = Kernel {{ name: {name:?}, wgsl: {wgsl:?}, bindings: &[{bindings}], \
+        "/// Kernel `{name}`.\npub static {constant}: Kernel = Kernel {{ name: {name:?}, parts: &{numbers:?}, bindings: &[{bindings}], \
          overrides: &[{overrides}], subgroups: {subgroups} }};\n"
     )
 }

@@ -21,8 +21,8 @@ pub struct Binding {
 pub struct Kernel {
     /// Unique name: file and features.
     pub name: &'static str,
-    /// WGSL as naga takes it; browsers want `enable subgroups;` before it if `subgroups` is set.
-    pub wgsl: &'static str,
+    /// Its declarations, by their numbers in `PARTS`: kernels share most of them, and pages load all of them.
+    parts: &'static [u16],
     /// Its bindings by number.
     pub bindings: &'static [Binding],
     /// Names of its pipeline-overridable constants.
@@ -32,10 +32,16 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The source as a browser takes it.
+    /// The source as naga takes it.
+    #[must_use]
+    pub fn wgsl(&self) -> String {
+        self.parts.iter().map(|&part| PARTS[usize::from(part)]).collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// The source as a browser takes it, which wants `enable subgroups;` to be said.
     #[must_use]
     pub fn browser_wgsl(&self) -> String {
-        if self.subgroups { format!("enable subgroups;\n{}", self.wgsl) } else { self.wgsl.to_owned() }
+        if self.subgroups { format!("enable subgroups;\n{}", self.wgsl()) } else { self.wgsl() }
     }
 
     /// The kernel of that name.

@@ -368,7 +368,7 @@ fn module<'a>(
 }
 
 fn shader(device: &wgpu::Device, kernel: &'static Kernel, checked: bool) -> wgpu::ShaderModule {
-    let text = if cfg!(target_arch = "wasm32") { kernel.browser_wgsl() } else { kernel.wgsl.to_owned() };
+    let text = if cfg!(target_arch = "wasm32") { kernel.browser_wgsl() } else { kernel.wgsl() };
     let descriptor =
         wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(text.into()) };
     if checked {
