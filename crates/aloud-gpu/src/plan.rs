@@ -19,7 +19,7 @@ impl Ready {
     fn encode(&self, pass: &mut wgpu::ComputePass<'_>, n_kv: u32) {
         let [x, y, z] = self.grid.map(|dim| match dim {
             Dim::Fixed(n) => n,
-            Dim::PerKeys(keys) => n_kv.div_ceil(keys).max(1),
+            Dim::PerKeys { keys, most } => n_kv.div_ceil(keys).clamp(1, most),
         });
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);

@@ -1,6 +1,6 @@
 //! Kernels of multi-head latent attention in its absorbed form.
 
-use super::{Bind, Dispatch, Selected, WeightShape, fixed, kernel, one, planes, quant_name, size_is_small};
+use super::{Bind, Dim, Dispatch, Selected, WeightShape, fixed, kernel, one, planes, quant_name, small_subgroup};
 use crate::device::DeviceCaps;
 use aloud_ops::{Command, Elem, Mla, Tensor};
 use aloud_shaders as shaders;
@@ -54,11 +54,11 @@ pub fn query(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u32, 
     let k = kernel(&if ready { format!("mla_query_{quant}") } else { format!("mla_query_t_{quant}") });
     let columns = if ready { r } else { r.next_multiple_of(128) };
     // A thread less is a sum less to add up.
-    let wg = if !ready && size_is_small(caps.subgroup_size) { 16u32 } else { 64 };
+    let wg = small_subgroup(caps.subgroup_size).filter(|_| !ready).unwrap_or(64);
     let tokens = t_max.min(QUERY_TOKENS);
     let dispatches = heads_of_parts(w, shape).map(|(part, head0, heads)| {
         let mut d = Dispatch::new(k, fixed(columns.div_ceil(128), heads)).constant("H", mla.num_attention_heads);
-        d.grid[2] = super::Dim::Fixed(t_max.div_ceil(tokens));
+        d.grid[2] = Dim::Fixed(t_max.div_ceil(tokens));
         let d = d.constant("R", r).constant("N", n).constant("P", p).constant("W", inputs[0].cols());
         let d = d.constant("HEAD0", head0).constant("TOKENS", tokens).constant("WG", wg);
         let d = if ready { d } else { d.constant("HEAD_ROWS", w.shape()[1]) };
@@ -88,12 +88,13 @@ pub fn attention(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u
         (true, false) => (&shaders::MLA_ATTENTION_F16, 64),
         (false, false) => (&shaders::MLA_ATTENTION_F32, 64),
     };
-    let walk = sized(Dispatch::new(k, fixed(tiles, splits))).constant("P", mla.qk_rope_head_dim);
+    let grid = [Dim::Fixed(tiles), Dim::PerKeys { keys: tile, most: splits }, Dim::Fixed(1)];
+    let walk = sized(Dispatch::new(k, grid)).constant("P", mla.qk_rope_head_dim);
     let walk = walk.constant("SCALE", mla.scale).constant("BLOCK", mla.block_tokens).tensor("q", inputs[0]);
     let mut dispatches = vec![walk.tensor("cache", cache).tensor("block_table", inputs[2])];
     let k = kernel(&format!("mla_merge_{}", quant_name(shape.dtype)));
     // More threads than one subgroup only wait for each other where the CPU plays the device.
-    let wg = if size_is_small(caps.subgroup_size) { 64u32 } else { 256 };
+    let wg = small_subgroup(caps.subgroup_size).map_or(256, |size| size.max((r / 32).next_power_of_two()));
     dispatches.extend(heads_of_parts(w, shape).map(|(part, head0, heads)| {
         let d = sized(Dispatch::new(k, fixed(heads, t_max))).constant("VH", mla.v_head_dim).constant("TILE", tile);
         let d = d.constant("HEAD0", head0).constant("HEAD_ROWS", w.shape()[1]).constant("WG", wg);

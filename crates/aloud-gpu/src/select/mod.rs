@@ -32,8 +32,8 @@ pub enum Bind {
 pub enum Dim {
     /// Always so many.
     Fixed(u32),
-    /// One for so many cached positions.
-    PerKeys(u32),
+    /// One for so many cached positions, but `most` of them.
+    PerKeys { keys: u32, most: u32 },
 }
 
 /// One dispatch of a kernel.
@@ -181,7 +181,7 @@ pub fn select<'a>(
         | Op::DraftLookup { .. }
         | Op::DraftDrop
         | Op::DraftBegin
-        | Op::DraftPick { .. } => one(sampling(command)),
+        | Op::DraftPick { .. } => one(sampling(command, caps)),
     };
     for dispatch in &mut selected.dispatches {
         if dispatch.binds.iter().all(|&(name, _)| name != "step") {
@@ -192,11 +192,12 @@ pub fn select<'a>(
 }
 
 /// What draws tokens and drafts.
-fn sampling(command: &Command) -> Dispatch {
+fn sampling(command: &Command, caps: DeviceCaps) -> Dispatch {
     let (inputs, outputs) = (&command.inputs, &command.outputs);
     match command.op {
         Op::Penalize(at) => {
             let d = Dispatch::new(&shaders::PENALIZE, fixed(SamplerBuffers::SLICES, 1)).constant("ROW", at.row);
+            let d = d.constant("WG", small_subgroup(caps.subgroup_size).unwrap_or(64));
             let d = d.constant("V", outputs[0].shape()[0]).tensor("logits", inputs[0]).tensor("result", inputs[3]);
             let d = d.tensor("sampler_state", inputs[1]).tensor("counts", inputs[2]);
             d.tensor("scores", outputs[0]).tensor("best", outputs[1])
@@ -298,12 +299,12 @@ fn product(product: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShape)
 /// to add up.
 fn matvec_threads(subgroup_size: Option<u32>, k: u32) -> u32 {
     let (least, most) = subgroup_size.map_or((8, 64), |size| (size, size.max(64)));
-    if size_is_small(subgroup_size) { least } else { (k / 32).next_power_of_two().clamp(least, most) }
+    small_subgroup(subgroup_size).unwrap_or_else(|| (k / 32).next_power_of_two().clamp(least, most))
 }
 
-/// Subgroups of a software adapter: one is a vector of the CPU, and more than one per workgroup only costs barriers.
-fn size_is_small(subgroup_size: Option<u32>) -> bool {
-    subgroup_size.is_some_and(|size| size < 16)
+/// The size of subgroups of a software adapter: one is a vector of the CPU, and more than one per workgroup only cost barriers.
+fn small_subgroup(subgroup_size: Option<u32>) -> Option<u32> {
+    subgroup_size.filter(|&size| size < 16)
 }
 
 fn attention(inputs: &[Tensor], out: Tensor, t_max: u32, a: Attention) -> Selected {
@@ -315,7 +316,8 @@ fn attention(inputs: &[Tensor], out: Tensor, t_max: u32, a: Attention) -> Select
     let temps = vec![partials * u64::from(a.head_dim) * 4, partials * 8];
     let rows = t_max * (a.n_heads / a.n_kv_heads);
     let rows_held = rows.min(ATTENTION_ROWS);
-    let grid = [Dim::Fixed(rows.div_ceil(rows_held)), Dim::Fixed(a.n_kv_heads), Dim::PerKeys(split)];
+    let grid =
+        [Dim::Fixed(rows.div_ceil(rows_held)), Dim::Fixed(a.n_kv_heads), Dim::PerKeys { keys: split, most: u32::MAX }];
     let k = if inputs[1].elem == Elem::F16 { &shaders::ATTENTION_F16 } else { &shaders::ATTENTION_F32 };
     let sized = |d: Dispatch| {
         d.constant("H", a.n_heads).constant("C", a.head_dim).constant("SPLIT", split).constant("T_MAX", t_max)
