@@ -18,7 +18,8 @@ export default defineConfig({
     target: "es2022",
     emptyOutDir: true,
     lib: { entry: ENTRIES, formats: ["es"] },
-    rolldownOptions: { output: { chunkFileNames: "[name].js" } },
+    // A library of modules is not minified by default, for the sake of bundlers; this one is loaded by pages as it is.
+    rolldownOptions: { output: { chunkFileNames: "[name].js", minify: true } },
   },
   plugins: [
     {

@@ -1,14 +1,14 @@
 /** The engine in this thread: the wasm module, a model on the GPU, and what becomes of both when the GPU is lost. */
-import initWasm, { Control, Model } from "../pkg/aloud_web.js";
+import initWasm, { Control, type InitOutput, Model } from "../pkg/aloud_web.js";
 import type { Backend } from "./engine.ts";
 import { AloudError, throwIfAborted, toAloudError } from "./errors.ts";
-import { type GpuInfo, openGpu } from "./gpu.ts";
+import { type GpuInfo, opening, openGpu } from "./gpu.ts";
 import type { EngineRequest } from "./request.ts";
 import { clearPhase, markPhase, type OpenedModel, openModel, resolveSource } from "./store/index.ts";
 import type { ChatEvent, FinishReason, LoadOptions, ModelInfo, Progress, Timings, TokenLogprob, Usage } from "./types.ts";
 
 /** What a core is made of; the same in a worker. */
-export type CoreOptions = Pick<LoadOptions, "model" | "contextLength" | "storage" | "drafts"> & {
+export type CoreOptions = Pick<LoadOptions, "model" | "contextLength" | "storage" | "drafts" | "gpuTimeout"> & {
   wasmUrl: string;
   /** What relative URLs are relative to: in a worker that would be the worker. */
   base: string;
@@ -17,10 +17,14 @@ export type CoreOptions = Pick<LoadOptions, "model" | "contextLength" | "storage
 /** How often a device that is lost in the midst of one answer is replaced. */
 const MOST_LOSSES = 3;
 
-let module: Promise<unknown> | undefined;
+/** Milliseconds without a sign of life after which a GPU counts as hung: of an answer, and of what was aborted. */
+const GPU_TIMEOUT = 120_000;
+const ABORT_TIMEOUT = 5_000;
+
+let module: Promise<InitOutput> | undefined;
 
 /** Loads the wasm module, once. */
-export function wasm(url: string): Promise<unknown> {
+export function wasm(url: string): Promise<InitOutput> {
   module ??= initWasm({ module_or_path: url }).catch((error: unknown) => {
     module = undefined;
     throw new AloudError("network", `${url}: the engine's wasm module did not load: ${String(error)}`, { cause: error });
@@ -48,6 +52,7 @@ class Core implements Backend {
   info!: ModelInfo;
   #model: Model | undefined;
   #control: Control | undefined;
+  #device: GPUDevice | undefined;
   #disposed = false;
   #running: Promise<void> = Promise.resolve();
 
@@ -56,7 +61,7 @@ class Core implements Backend {
   async load(onProgress: (progress: Progress) => void, signal?: AbortSignal): Promise<void> {
     onProgress({ phase: "connect", loaded: 0, total: 0, bytesPerSecond: 0 });
     const gpu = await openGpu();
-    await wasm(this.options.wasmUrl);
+    const { memory } = await wasm(this.options.wasmUrl);
     throwIfAborted(signal);
     const { storage = "auto", model, base } = this.options;
     // Should the tab be killed on the way, the next visit can say in which phase.
@@ -69,7 +74,7 @@ class Core implements Backend {
     try {
       const opened = await openModel(model, { signal, storage, base, onProgress: tell });
       try {
-        this.#model = await this.#upload(opened, gpu, tell, signal);
+        this.#model = await opening((newest) => this.#upload(opened, gpu, newest, tell, signal));
         await opened.complete();
       } finally {
         await opened.close();
@@ -77,7 +82,8 @@ class Core implements Backend {
     } finally {
       await clearPhase().catch(() => {});
     }
-    this.info = { ...(JSON.parse(this.#model.info()) as ModelInfo), adapter: gpu.name };
+    const wasmBytes = memory.buffer.byteLength;
+    this.info = { ...(JSON.parse(this.#model.info()) as ModelInfo), adapter: gpu.name, wasmBytes };
     onProgress({ phase: "ready", loaded: 0, total: 0, bytesPerSecond: 0 });
   }
 
@@ -85,6 +91,7 @@ class Core implements Backend {
   async #upload(
     opened: OpenedModel,
     gpu: GpuInfo,
+    newest: () => GPUDevice | undefined,
     onProgress: (progress: Progress) => void,
     signal?: AbortSignal,
   ): Promise<Model> {
@@ -113,9 +120,35 @@ class Core implements Backend {
       onProgress({ phase: loaded < total ? "upload" : "compile", loaded, total, bytesPerSecond: 0 });
     };
     try {
-      return await Model.load({ kind: opened.kind, name: opened.name, files, small: opened.small }, options, uploaded);
+      const { kind, name, small } = opened;
+      return await this.#watched(Model.load({ kind, name, files, small }, options, uploaded), newest, signal);
     } catch (error) {
+      throwIfAborted(signal);
       throw toAloudError(failed ?? error);
+    } finally {
+      this.#device = newest();
+    }
+  }
+
+  /**
+   * Waits for work of the GPU. That of a hung GPU never ends: then the device is destroyed, and what waits for it fails. Hung is
+   * what is not over some seconds after it was aborted, or of which `isHung` says so.
+   */
+  async #watched<T>(
+    work: Promise<T>,
+    device: () => GPUDevice | undefined,
+    signal?: AbortSignal,
+    isHung: () => boolean = () => false,
+  ): Promise<T> {
+    let aborted = 0;
+    const watch = setInterval(() => {
+      if (signal?.aborted || this.#disposed) aborted ||= performance.now();
+      if ((aborted && performance.now() - aborted > ABORT_TIMEOUT) || isHung()) device()?.destroy();
+    }, 500);
+    try {
+      return await work;
+    } finally {
+      clearInterval(watch);
     }
   }
 
@@ -130,12 +163,16 @@ class Core implements Backend {
     const drawn: number[] = [];
     for (let losses = 0; ; losses++) {
       try {
+        // An earlier answer may have lost the device when nobody waited for it any more.
+        if (!this.#model && !this.#disposed) await this.load(() => {}, signal);
         return await this.#answer({ ...request, drawn }, drawn, onEvent, signal);
       } catch (thrown) {
         const error = toAloudError(thrown);
-        if (error.code !== "device-lost" || losses === MOST_LOSSES || this.#disposed) throw error;
-        onEvent({ type: "device-lost", reason: error.message });
+        if (error.code !== "device-lost") throw error;
         this.#free();
+        throwIfAborted(signal);
+        if (losses === MOST_LOSSES || this.#disposed) throw error;
+        onEvent({ type: "device-lost", reason: error.message });
         await this.load(() => {}, signal);
         onEvent({ type: "device-restored" });
       }
@@ -152,8 +189,11 @@ class Core implements Backend {
     if (!this.#model) throw new AloudError("disposed", "the engine was disposed of; load the model again");
     const control = new Control();
     this.#control = control;
+    const { gpuTimeout = GPU_TIMEOUT } = this.options;
+    let alive = performance.now();
     try {
-      const ending = await this.#model.answer(JSON.stringify(request), control, (kind: string, value: never, total: number) => {
+      const answer = this.#model.answer(JSON.stringify(request), control, (kind: string, value: never, total: number) => {
+        alive = performance.now();
         if (signal.aborted || this.#disposed) return false;
         if (kind === "token") drawn.push(value);
         else if (kind === "prefill") onEvent({ type: "prefill", done: value, total });
@@ -161,6 +201,8 @@ class Core implements Backend {
         else onEvent({ type: kind as "reasoning" | "answer", text: value });
         return true;
       });
+      const isHung = (): boolean => performance.now() - alive > gpuTimeout;
+      const ending = await this.#watched(answer, () => this.#device, signal, isHung);
       throwIfAborted(signal);
       onEvent(doneEvent(JSON.parse(ending) as Ending));
     } finally {

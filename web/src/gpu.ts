@@ -27,25 +27,38 @@ export async function openGpu(): Promise<GpuInfo> {
         "(hardware acceleration), or without a driver; chrome://gpu tells which",
     );
   }
-  grantSubgroups();
+  wrapRequestDevice();
   const { vendor, architecture, description, subgroupMinSize } = adapter.info;
   const name = description || [vendor, architecture].filter(Boolean).join(" ") || "a GPU without a name";
   const subgroupSize = adapter.features.has(SUBGROUPS) ? subgroupMinSize : undefined;
   return { name, subgroupSize, limits: adapter.limits, features: [...adapter.features] };
 }
 
-let granted = false;
+let wrapped = false;
+let newest: GPUDevice | undefined;
+let openings: Promise<unknown> = Promise.resolve();
 
-/** The engine's own request for a device cannot name subgroups; here they are added to it. */
-function grantSubgroups(): void {
-  if (granted) return;
-  granted = true;
+/** Runs what opens a device, one at a time in this thread, and tells which it is: `newest()` after it was opened. */
+export function opening<T>(work: (newest: () => GPUDevice | undefined) => Promise<T>): Promise<T> {
+  const turn = openings.then(() => {
+    newest = undefined;
+    return work(() => newest);
+  });
+  openings = turn.catch(() => {});
+  return turn;
+}
+
+/** The engine's own request for a device cannot name subgroups; here they are added to it, and the device is kept in sight. */
+function wrapRequestDevice(): void {
+  if (wrapped) return;
+  wrapped = true;
   const prototype = GPUAdapter.prototype;
   const requestDevice = prototype.requestDevice;
-  prototype.requestDevice = function (this: GPUAdapter, descriptor?: GPUDeviceDescriptor) {
+  prototype.requestDevice = async function (this: GPUAdapter, descriptor?: GPUDeviceDescriptor) {
     const required = new Set(descriptor?.requiredFeatures ?? []);
     if (this.features.has(SUBGROUPS)) required.add(SUBGROUPS);
-    return requestDevice.call(this, { ...descriptor, requiredFeatures: [...required] });
+    newest = await requestDevice.call(this, { ...descriptor, requiredFeatures: [...required] });
+    return newest;
   };
 }
 

@@ -19,6 +19,7 @@ const KNOWN: Record<keyof LoadOptions, true> = {
   onProgress: true,
   storage: true,
   drafts: true,
+  gpuTimeout: true,
   worker: true,
   workerUrl: true,
   wasmUrl: true,
@@ -35,10 +36,11 @@ export async function load(options: LoadOptions): Promise<Engine> {
       throw new AloudError("unknown-parameter", `\`${name}\` is not a parameter; there are ${Object.keys(KNOWN).join(", ")}`);
     }
   }
-  const { model, contextLength, storage, drafts, signal } = options;
+  const { model, contextLength, storage, drafts, gpuTimeout, signal } = options;
   const onProgress = options.onProgress ?? ((): void => {});
   const base = document.baseURI;
-  const core = { model: plain(model), base, contextLength, storage, drafts, wasmUrl: wasmUrlOf(options.wasmUrl) };
+  const wasmUrl = wasmUrlOf(options.wasmUrl);
+  const core = { model: plain(model), base, contextLength, storage, drafts, gpuTimeout, wasmUrl };
   // A worker cannot ask. Whether it is granted changes nothing but how long the browser keeps the file.
   if (storage !== "none" && !(core.model instanceof Blob)) void askPersistence().catch(() => {});
   try {

@@ -28,6 +28,11 @@ export interface LoadOptions {
   storage?: "auto" | "none";
   /** Guesses several tokens and checks them at once. `auto` where it helps. The text is the same. */
   drafts?: "auto" | "off" | "mtp" | "lookup";
+  /**
+   * Milliseconds that an answer may go without a sign of life of the GPU, by default 120,000. Then it counts as hung, and the
+   * answer goes on on a new device.
+   */
+  gpuTimeout?: number;
   /** False runs the engine in this thread. */
   worker?: boolean;
   /** Where `worker.js` of this package is served, if not beside the module: for pages whose CSP or bundler asks for it. */
@@ -163,6 +168,8 @@ export interface ModelInfo {
   contextLength: number;
   /** Bytes on the GPU. */
   gpuBytes: number;
+  /** Bytes of the engine's own memory, at most until now. */
+  wasmBytes: number;
   adapter: string;
 }
 

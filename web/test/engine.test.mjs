@@ -62,6 +62,7 @@ describe("the package", { timeout: 900_000 }, () => {
     assert.equal(info.quantization, "Q8_0");
     assert.equal(info.contextLength, 1024);
     assert.ok(info.parameters > 2e6 && info.gpuBytes > 2e6 && info.adapter !== "");
+    assert.ok(info.wasmBytes > 1e6 && info.wasmBytes <= 64 * 2 ** 20, `${info.wasmBytes} bytes of wasm memory`);
   });
 
   it("tells events in order: the prompt, the thought, the answer, the end", async () => {
@@ -244,7 +245,106 @@ describe("the package", { timeout: 900_000 }, () => {
     assert.deepEqual(codes, ["busy", "context-length", "disposed"]);
   });
 
+  it("loads two models at once, in a worker and in the page's thread, and both answer the same", async () => {
+    const answers = await run(async (messages) => {
+      const load = (worker) => aloud.load({ model: "/models/tiny-r1-distill.gguf", worker, contextLength: 512 });
+      const engines = await Promise.all([load(true), load(false), load(false)]);
+      const ask = async (engine) => (await collect(engine.chat(messages, { temperature: 0, max_tokens: 12 }))).reasoning;
+      const answers = await Promise.all(engines.map(ask));
+      await Promise.all(engines.map((engine) => engine.dispose()));
+      return answers;
+    }, QUESTION);
+    assert.ok(answers[0].length > 10);
+    assert.deepEqual(answers.slice(1), [answers[0], answers[0]]);
+  });
+
   describe("in the page's thread", () => {
+    it("says that the GPU has no room, gives back what it took, and loads when there is room again", async () => {
+      const { error, left, answer } = await run(async (messages) => {
+        const { createBuffer, destroy } = GPUDevice.prototype;
+        const open = new Set();
+        let n = 0;
+        GPUDevice.prototype.createBuffer = function (descriptor) {
+          open.add(this);
+          // As a browser says it when the driver has nothing left.
+          if (++n === 20) {
+            const error = new GPUOutOfMemoryError("no memory");
+            this.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error, cancelable: true }));
+          }
+          return createBuffer.call(this, descriptor);
+        };
+        GPUDevice.prototype.destroy = function () {
+          open.delete(this);
+          return destroy.call(this);
+        };
+        const load = () => aloud.load({ model: "/models/tiny-r1-distill.gguf", worker: false, contextLength: 512 });
+        const error = await thrown(load);
+        const left = open.size;
+        const engine = await load();
+        const { answer } = await collect(engine.chat(messages, { temperature: 0 }));
+        await engine.dispose();
+        Object.assign(GPUDevice.prototype, { createBuffer, destroy });
+        return { error, left, answer };
+      }, QUESTION);
+      assert.equal(error?.code, "out-of-memory");
+      assert.equal(left, 0);
+      assert.ok(answer.length > 0);
+    });
+
+    it("gives up a GPU that hangs and goes on with the same answer on a new device; an abort does not wait for it", async () => {
+      const { whole, hung, events, aborted, again } = await run(async (messages) => {
+        const load = (more) => aloud.load({ model: "/models/tiny-r1-distill.gguf", worker: false, contextLength: 512, ...more });
+        const devices = [];
+        const { requestDevice } = GPUAdapter.prototype;
+        GPUAdapter.prototype.requestDevice = async function (...args) {
+          devices.push(await requestDevice.apply(this, args));
+          return devices.at(-1);
+        };
+        const engine = await load({ gpuTimeout: 4000 });
+        const whole = await collect(engine.chat(messages, { temperature: 0 }));
+        // What the GPU was asked for is never done, until its device is destroyed.
+        const { mapAsync } = GPUBuffer.prototype;
+        let hangs = false;
+        GPUBuffer.prototype.mapAsync = function (...args) {
+          if (!hangs) return mapAsync.apply(this, args);
+          return devices.at(-1).lost.then(() => {
+            hangs = false;
+            throw new DOMException("the device is lost", "AbortError");
+          });
+        };
+        let n = 0;
+        const seen = [];
+        for await (const event of engine.chat(messages, { temperature: 0 })) {
+          seen.push(event);
+          if (event.type === "reasoning" && ++n === 12) hangs = true;
+        }
+        const abort = new AbortController();
+        const begun = performance.now();
+        n = 0;
+        const aborted = await thrown(async () => {
+          for await (const event of engine.chat(messages, { signal: abort.signal })) {
+            if (event.type !== "reasoning" || ++n !== 4) continue;
+            hangs = true;
+            setTimeout(() => abort.abort(), 100);
+          }
+        });
+        aborted.seconds = (performance.now() - begun) / 1000;
+        const again = await collect(engine.chat(messages, { temperature: 0 }));
+        await engine.dispose();
+        GPUBuffer.prototype.mapAsync = mapAsync;
+        GPUAdapter.prototype.requestDevice = requestDevice;
+        const text = (type) => seen.filter((e) => e.type === type).map((e) => e.text).join("");
+        return {
+          whole: [whole.reasoning, whole.answer], hung: [text("reasoning"), text("answer")], aborted,
+          events: seen.map((e) => e.type).filter((t) => t.startsWith("device")), again: [again.reasoning, again.answer],
+        };
+      }, QUESTION);
+      assert.deepEqual(events, ["device-lost", "device-restored"]);
+      assert.deepEqual([hung, again], [whole, whole]);
+      assert.equal(aborted.code, "aborted");
+      assert.ok(aborted.seconds < 60, `${aborted.seconds} s`);
+    });
+
     it("goes on with the same answer on a new device when the GPU is lost", async () => {
       const { whole, lost, events } = await run(async (messages) => {
         const devices = [];

@@ -54,15 +54,17 @@ describe("a probe", { timeout: 900_000 }, () => {
         };
         const text = await ask("What is the capital of France?", 8);
         const { speed } = await ask("What is 123 times 45?", 10);
-        const { gpuBytes } = engine.model;
+        const { gpuBytes, wasmBytes } = engine.model;
         await engine.dispose();
-        return { ...text, speed, gpuBytes };
+        return { ...text, speed, gpuBytes, wasmBytes };
       }, [url, contextLength]);
       const ratio = foretold.tokensPerSecond / measured.speed;
       console.log(`# ${name}: ${foretold.tokensPerSecond.toFixed(1)} foretold, ${measured.speed.toFixed(1)} measured`);
       assert.ok(ratio > 0.5 && ratio < 2, `${ratio.toFixed(2)} times what was measured`);
       // What transformers says, and the native engine in its tests.
       if (name === "SmolLM2-135M") assert.equal(measured.said, "The capital of France is Paris.");
+      console.log(`# ${name}: ${measured.wasmBytes} bytes of wasm memory`);
+      assert.ok(measured.wasmBytes <= 64 * 2 ** 20, `${measured.wasmBytes} bytes of wasm memory`);
       assert.ok(foretold.totalBytes <= measured.gpuBytes && measured.gpuBytes < foretold.totalBytes * 1.1 + 16e6);
     });
   }

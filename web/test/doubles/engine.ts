@@ -11,6 +11,7 @@ const MODEL: ModelInfo = {
   quantization: "FP8",
   contextLength: 1024,
   gpuBytes: 9_400_000,
+  wasmBytes: 12_000_000,
   adapter: "Scripted GPU",
 };
 

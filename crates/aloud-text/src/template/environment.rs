@@ -28,7 +28,6 @@ pub(super) fn syntax() -> SyntaxConfig {
 pub(super) fn environment<'a>(trace: &Arc<Trace>, now: Option<i64>) -> Environment<'a> {
     let mut env = Environment::new();
     env.set_syntax(syntax());
-    env.set_debug(false);
     let shared = Arc::clone(trace);
     env.set_formatter(move |out, state, value| print(&shared.budget, out, state, value));
     let shared = Arc::clone(trace);

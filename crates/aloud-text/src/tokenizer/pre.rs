@@ -2,11 +2,10 @@
 
 use crate::TextError;
 use serde_json::Value;
-use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{NormalizedString, Normalizer, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior};
+use tokenizers::{PreTokenizedString, PreTokenizer, SplitDelimiterBehavior};
 
 /// Cuts text into pieces in the byte alphabet.
 ///
@@ -48,11 +47,7 @@ impl Cutter {
     }
 
     pub fn cut(&self, text: &str) -> tokenizers::Result<PreTokenizedString> {
-        let mut text = NormalizedString::from(text);
-        if self.nfc {
-            NFC.normalize(&mut text)?;
-        }
-        let mut pieces = PreTokenizedString::from(text);
+        let mut pieces = if self.nfc { PreTokenizedString::from(nfc(text)) } else { PreTokenizedString::from(text) };
         for step in &self.steps {
             match step {
                 Step::Split(split) => split.pre_tokenize(&mut pieces)?,
@@ -62,6 +57,20 @@ impl Cutter {
         }
         Ok(pieces)
     }
+}
+
+/// The text in Unicode's normal form C.
+#[cfg(not(target_arch = "wasm32"))]
+fn nfc(text: &str) -> String {
+    let mut text = tokenizers::NormalizedString::from(text);
+    text.nfc();
+    text.get().to_owned()
+}
+
+/// The text in Unicode's normal form C. The browser has the tables, which are a twentieth of what a page would load.
+#[cfg(target_arch = "wasm32")]
+fn nfc(text: &str) -> String {
+    js_sys::JsString::from(text).normalize("NFC").into()
 }
 
 /// The parts of a sequence, in order; a part that is none is its own.
