@@ -110,7 +110,9 @@ class Core implements Backend {
         }
       },
     }));
-    const { contextLength, drafts } = this.options;
+    const { contextLength, drafts: wanted = "auto" } = this.options;
+    // A second row costs a CPU as much as the first.
+    const drafts = wanted === "auto" && gpu.isCpu ? "off" : wanted;
     const options = JSON.stringify({ contextLength, drafts, subgroupSize: gpu.subgroupSize });
     let last = 0;
     const uploaded = (loaded: number, total: number): void => {

@@ -6,6 +6,8 @@ export interface GpuInfo {
   name: string;
   /** Smallest size of subgroups, where they are offered. */
   subgroupSize?: number;
+  /** Whether the CPU plays the GPU. */
+  isCpu: boolean;
   limits: GPUSupportedLimits;
   features: string[];
 }
@@ -28,10 +30,10 @@ export async function openGpu(): Promise<GpuInfo> {
     );
   }
   wrapRequestDevice();
-  const { vendor, architecture, description, subgroupMinSize } = adapter.info;
+  const { vendor, architecture, description, subgroupMinSize, isFallbackAdapter: isCpu } = adapter.info;
   const name = description || [vendor, architecture].filter(Boolean).join(" ") || "a GPU without a name";
   const subgroupSize = adapter.features.has(SUBGROUPS) ? subgroupMinSize : undefined;
-  return { name, subgroupSize, limits: adapter.limits, features: [...adapter.features] };
+  return { name, subgroupSize, isCpu, limits: adapter.limits, features: [...adapter.features] };
 }
 
 let wrapped = false;

@@ -78,7 +78,7 @@ pub fn attention(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u
     let splits = (ENOUGH_WORKGROUPS / tiles).clamp(1, MAX_SPLITS).min(that_fit.max(1) as u32);
     let temps = vec![u64::from(splits) * row_bytes, u64::from(splits * rows) * 8];
     let sized = |d: Dispatch| {
-        let d = d.constant("H", h).constant("R", r).constant("SPLITS", splits).constant("T_MAX", t_max);
+        let d = d.constant("H", h).constant("R", r).constant("SPLITS", splits);
         d.bind("partial", Bind::Temp(0)).bind("ml", Bind::Temp(1))
     };
     // A GPU would rather load neighbouring values by neighbouring lanes than each of them once.

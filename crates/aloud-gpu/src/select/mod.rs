@@ -319,9 +319,7 @@ fn attention(inputs: &[Tensor], out: Tensor, t_max: u32, a: Attention) -> Select
     let grid =
         [Dim::Fixed(rows.div_ceil(rows_held)), Dim::Fixed(a.n_kv_heads), Dim::PerKeys { keys: split, most: u32::MAX }];
     let k = if inputs[1].elem == Elem::F16 { &shaders::ATTENTION_F16 } else { &shaders::ATTENTION_F32 };
-    let sized = |d: Dispatch| {
-        d.constant("H", a.n_heads).constant("C", a.head_dim).constant("SPLIT", split).constant("T_MAX", t_max)
-    };
+    let sized = |d: Dispatch| d.constant("H", a.n_heads).constant("C", a.head_dim).constant("SPLIT", split);
     let walk =
         sized(Dispatch::new(k, grid)).constant("KV", a.n_kv_heads).constant("SCALE", a.scale).constant("R", rows_held);
     let walk = walk.constant("BLOCK", a.block_tokens).tensor("q", inputs[0]).tensor("k_cache", inputs[1]);
