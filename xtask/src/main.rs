@@ -53,6 +53,8 @@ enum Verb {
     Web,
     /// Build the npm package and test it in headless Chromium
     TestWeb,
+    /// Build the demo page into web/dist-page/ and serve it on this machine until Ctrl-C
+    Page,
     /// Write a model of random weights, any architecture and size, for tests and measurements
     #[command(disable_help_flag = true)]
     MakeModel {
@@ -97,6 +99,10 @@ fn act(verb: Verb) -> anyhow::Result<()> {
         Verb::TestWeb => {
             setup::for_web()?;
             web::test()
+        }
+        Verb::Page => {
+            setup::for_web()?;
+            web::page()
         }
         Verb::MakeModel { args } => make_model::make_model(&args),
         Verb::Train { args } => training::train(&args),

@@ -40,6 +40,16 @@ pub fn package() -> Result<()> {
     bundle()
 }
 
+/// Builds the demo page into `web/dist-page/` and serves it.
+pub fn page() -> Result<()> {
+    package()?;
+    let web = workspace::root().join("web");
+    run::run("The page, web/dist-page/", Command::new("npm").args(["run", "--silent", "page"]).current_dir(&web))?;
+    let mut preview = Command::new("node_modules/.bin/vite");
+    preview.args(["preview", "--config", "page/vite.config.mjs"]).current_dir(&web);
+    run::run_last("Here it is; Ctrl-C stops it", &mut preview)
+}
+
 /// Compiles crates to wasm, as small as it gets.
 fn compile(packages: &[&str]) -> Result<()> {
     let mut cargo = run::cargo();
