@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from tiny_r1 import cold_start, distill, grpo, precision, pretrain, rejection, trainer
 
 STAGES = {
-    "pretrain": (pretrain.run, dict(steps=800), dict(steps=6, budget=2048)),
+    "pretrain": (pretrain.run, dict(steps=1200), dict(steps=6, budget=2048)),
     "cold_start": (cold_start.run, dict(steps=36), dict(steps=3, count=40, budget=2048)),
     "grpo": (grpo.run, dict(iterations=34), dict(iterations=1, questions=4, group=4, most=24, measured=2)),
     "rejection": (rejection.run, dict(steps=1500, wanted=1200), dict(steps=3, wanted=0, budget=2048)),

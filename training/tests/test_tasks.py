@@ -84,12 +84,19 @@ def test_every_step_of_a_thought_is_right():
         for task in tasks.ARITHMETIC:
             problem = tasks.arithmetic(rng, task)
             lines = problem.thought.split("\n")
+            if task == "multiplication" and problem.steps == 2:
+                whole, first, second = (eval(part, {}) for part in re.split(r"[=+]", lines.pop(0)))
+                assert whole == first + second
             for line in lines:
                 check_line(task, line)
             written = int(lines[-1].split(", ")[1])
             assert str(written) == re.match(r"\d+", problem.answer)[0]
         problem = tasks.boxes(rng)
-        assert ", ".join(problem.thought.split(": ")[-1].split(" ")) in problem.answer
+        _, *lines = problem.thought.split("\n")
+        planned, done = lines[: problem.steps], lines[problem.steps :]
+        assert [line.split(": ")[0] for line in done] == planned
+        assert [line.split(" ")[0] for line in planned] == [str(i + 1) for i in range(problem.steps)]
+        assert ", ".join(done[-1].split(": ")[1].split(" ")) in problem.answer
 
 
 def test_the_same_seed_makes_the_same_problems():

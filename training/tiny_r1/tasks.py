@@ -125,19 +125,24 @@ def box_question(rng: random.Random, stack: list[str], ops: list[tuple]) -> str:
     return (text + rng.choice(ENDINGS)).replace("a orange", "an orange").replace("A orange", "An orange")
 
 
-def box_line(op: tuple, stack: list[str]) -> str:
-    """One operation and the stack after it, as the thought writes it."""
+def box_step(number: int, op: tuple) -> str:
+    """One operation with its number, as the thought writes it."""
     kind, *boxes = op
     done = {"top": "{} to top", "bottom": "{} to bottom", "swap": "swap {} {}", "add": "add {}", "remove": "remove {}"}
-    return f"{done[kind].format(*boxes)}: {' '.join(stack)}"
+    return f"{number} {done[kind].format(*boxes)}"
 
 
 def box_thought(stack: list[str], ops: list[tuple]) -> tuple[str, list[str]]:
-    """The worked solution, and the stack at its end."""
-    lines = ["start: " + " ".join(stack)]
-    for op in ops:
+    """The worked solution, and the stack at its end.
+
+    First what is asked, step by step; then each step with the stack after it. The numbers say which step is next, which the
+    wording of the question does not.
+    """
+    steps = [box_step(i, op) for i, op in enumerate(ops, 1)]
+    lines = ["start: " + " ".join(stack), *steps]
+    for step, op in zip(steps, ops):
         stack = apply(stack, op)
-        lines.append(box_line(op, stack))
+        lines.append(f"{step}: {' '.join(stack)}")
     return "\n".join(lines), stack
 
 
@@ -202,11 +207,12 @@ def by_digit_lines(a: int, digit: int) -> list[str]:
 
 
 def multiplication_lines(a: int, b: int) -> list[str]:
-    """`a` times each digit of `b` from the right, then the sum of both with their places."""
+    """`a` times each digit of `b` from the right, then the sum of both with their places; before all that, the plan."""
     if b < 10:
         return by_digit_lines(a, b)
     units, tens = b % 10, b // 10
-    lines = by_digit_lines(a, units) + by_digit_lines(a, tens)
+    lines = [f"{a}*{b}={a}*{units}+{a}*{tens}*10"]
+    lines += by_digit_lines(a, units) + by_digit_lines(a, tens)
     return lines + addition_lines(a * units, a * tens * 10)
 
 
