@@ -59,10 +59,10 @@ def figures_of(network, text, count: int, say) -> dict:
 def stages(work: Path, text, count: int, say) -> dict:
     """Accuracy per suite of what came before the finished models: before and after reinforcement learning, and the twin."""
     found = {}
-    for name, new, thought in (
-        ("cold_start", model.Model(model.config(text.vocab)), True),
-        ("grpo", model.Model(model.config(text.vocab)), True),
-        ("without_teacher", student.Student(student.config(text.vocab)), False),
+    for name, new in (
+        ("cold_start", model.Model(model.config(text.vocab))),
+        ("grpo", model.Model(model.config(text.vocab))),
+        ("without_teacher", student.Student(student.config(text.vocab))),
     ):
         finished = trainer.Run(work, name).finished
         if not finished.exists():
@@ -71,7 +71,7 @@ def stages(work: Path, text, count: int, say) -> dict:
         new.load_state_dict(torch.load(finished)["model"])
         quantized = new.next_token is not None
         writer = sampler.Sampler(sampler.frozen(new, quantized=quantized), text.eos)
-        found[name] = measure.suites(writer, text, count, thought=thought)
+        found[name] = measure.suites(writer, text, count)
         found[name]["mean"] = measure.mean(found[name])
         say(name, " ".join(f"{suite}: {value:.3f}" for suite, value in found[name].items()), flush=True)
     return found

@@ -101,7 +101,7 @@ def main():
     parser.add_argument("--to", type=Path, default=Path("plots"))
     args = parser.parse_args()
     args.to.mkdir(exist_ok=True)
-    for stage in ("pretrain", "cold_start", "rejection", "distill", "without_teacher"):
+    for stage in ("pretrain", "cold_start", "rejection", "student_base", "distill", "without_teacher"):
         if log(args.work, stage):
             figure, axes = plt.subplots()
             loss_plot(args.work, stage, axes)

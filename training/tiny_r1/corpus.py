@@ -103,15 +103,25 @@ def facts(rng: random.Random) -> Document:
     return document + [(tokens.EOS, True)]
 
 
-def pretraining(text: tokens.Text, rng: random.Random, make=easy_problem) -> Document:
-    """One document of the textbook, whose solved problems `make` makes, or of conversations in the chat format."""
+def pretraining(text: tokens.Text, rng: random.Random) -> Document:
+    """One document of the textbook, whose solved problems are mostly small, or of conversations in the chat format."""
     kind = rng.random()
     if kind < 0.15:
         return box_story(rng)
     if kind < 0.25:
         return facts(rng)
     if kind < 0.80:
-        return textbook(rng, make)
+        return textbook(rng)
     if kind < 0.90:
         return chat(text, tasks.draw(rng, tasks.any_problem, test=False), thought=False)
     return talk_chat(text, rng)
+
+
+def later_chapters(rng: random.Random) -> Document:
+    """One document of the textbook's later chapters: problems of full size, seldom a story or a table."""
+    kind = rng.random()
+    if kind < 0.04:
+        return box_story(rng)
+    if kind < 0.10:
+        return facts(rng)
+    return textbook(rng, full_problem)

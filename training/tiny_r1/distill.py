@@ -1,7 +1,7 @@
-"""Stage 5: a small dense student learns from what the teacher wrote, and a twin from the same questions without thoughts.
+"""Stage 5: a small dense student learns from what the teacher wrote; a twin of it has no teacher.
 
-The twin, "without the teacher", sees as many questions with their right answers alone: what a model of this size learns
-when nobody shows it how to think.
+Both have read the same textbook as the teacher, as the models that R1 was distilled into were pre-trained ones. Then the
+student learns from the teacher's solutions, and its twin from the few worked ones of the cold start.
 """
 
 import random
@@ -9,20 +9,9 @@ from pathlib import Path
 
 import torch
 
-from . import cold_start, corpus, model, rejection, student, tokens, trainer
+from . import cold_start, corpus, model, rejection, student, trainer
 from .batches import Batches
 from .sampler import Sampler, frozen
-
-
-def answers_only(text, solutions):
-    """Documents of the same questions, whose thoughts are empty."""
-
-    def make(rng: random.Random):
-        line = rng.choice(solutions)
-        answer = tokens.answer_in(line["completion"])
-        return [(tokens.suppressed(text.prompt(line["question"])), False), (answer + tokens.EOS, True)]
-
-    return make
 
 
 def new_student(text, compiled: bool):
@@ -33,28 +22,44 @@ def new_student(text, compiled: bool):
 
 
 def run(
-    work: Path, steps: int, wanted: int, budget: int = 6144, lr: float = 3e-3, most: int = 360, compiled: bool = True
+    work: Path,
+    reading: int,
+    steps: int,
+    wanted: int,
+    alone: int = 36,
+    budget: int = 6144,
+    lr: float = 3e-3,
+    most: int = 360,
+    compiled: bool = True,
 ):
+    """`reading` steps of the textbook; `steps` on `wanted` of the teacher's solutions; the twin's `alone` steps."""
     text = trainer.tokenizer(work)
-    stage = trainer.Run(work, "distill")
-    path = stage.folder / "solutions.jsonl"
+    base, taught, twin = (trainer.Run(work, name) for name in ("student_base", "distill", "without_teacher"))
+    precision, model.Linear.precision = model.Linear.precision, "bf16"
+
+    def learn(stage, make, steps, start=None, **schedule):
+        if stage.finished.exists():
+            return
+        network = new_student(text, compiled)
+        if start:
+            network.load_state_dict(torch.load(start.finished)["model"])
+        training = trainer.Trainer(network, stage, lr, seed=5, mtp_weight=0.0)
+        trainer.train(training, Batches(make, text, budget), steps, **schedule)
+        training.finish()
+
+    learn(base, lambda rng: corpus.pretraining(text, rng), reading, warmup=50, decay=0.0)
+    solutions = taught_by(work, text, wanted, most) + cold_start.worked()
+    learn(taught, rejection.documents(text, solutions), steps, base, warmup=20, decay=0.8)
+    shown = cold_start.documents(text, cold_start.COUNT)
+    learn(twin, lambda rng: rng.choice(shown), alone, base, warmup=5, decay=0.5)
+    model.Linear.precision = precision
+
+
+def taught_by(work: Path, text, wanted: int, most: int) -> list[dict]:
+    """`wanted` right solutions of the finished teacher's, and those that it wrote before its last pass."""
+    path = trainer.Run(work, "distill").folder / "solutions.jsonl"
     if len(rejection.load(path)) < wanted:
         teacher = trainer.teacher(text, compiled=False)
         teacher.load_state_dict(torch.load(trainer.Run(work, "rejection").finished)["model"])
         rejection.collect(Sampler(frozen(teacher), text.eos), text, random.Random(5), wanted, 1, most, path)
-    # What the policy wrote before its last pass was judged right as well.
-    solutions = rejection.load(path) + rejection.load(trainer.Run(work, "rejection").folder / "solutions.jsonl")
-    solutions += cold_start.worked()
-    if not stage.finished.exists():
-        _learn(stage, rejection.documents(text, solutions), text, steps, budget, lr, compiled)
-    alone = trainer.Run(work, "without_teacher")
-    if not alone.finished.exists():
-        _learn(alone, answers_only(text, solutions), text, steps, budget, lr, compiled)
-
-
-def _learn(stage, make, text, steps, budget, lr, compiled):
-    before, model.Linear.precision = model.Linear.precision, "bf16"
-    training = trainer.Trainer(new_student(text, compiled), stage, lr, seed=5, mtp_weight=0.0)
-    trainer.train(training, Batches(make, text, budget), steps, warmup=50, decay=0.6)
-    training.finish()
-    model.Linear.precision = before
+    return rejection.load(path) + rejection.load(trainer.Run(work, "rejection").folder / "solutions.jsonl")

@@ -56,12 +56,12 @@ def load(path: Path) -> list[dict]:
 def documents(text, solutions: list[dict], textbook: float = 0.0):
     """A maker of documents: solutions, some conversations, now and then a question after earlier turns or without a thought.
 
-    A share of them is pages of the textbook, of its later chapters, where problems have full size.
+    A share of them is pages of the textbook's later chapters.
     """
 
     def make(rng: random.Random):
         if rng.random() < textbook:
-            return corpus.pretraining(text, rng, corpus.full_problem)
+            return corpus.later_chapters(rng)
         kind = rng.random()
         if kind < 0.08:
             return corpus.talk_chat(text, rng)
