@@ -15,7 +15,7 @@ STAGES = {
     "cold_start": (cold_start.run, dict(steps=36), dict(steps=3, count=40, budget=2048)),
     "grpo": (grpo.run, dict(iterations=20), dict(iterations=1, questions=4, group=4, most=24, measured=2)),
     "rejection": (rejection.run, dict(steps=2600, wanted=1200), dict(steps=3, wanted=0, budget=2048)),
-    "distill": (distill.run, dict(reading=1200, steps=1500, wanted=6000), dict(reading=3, steps=3, wanted=0, budget=2048)),
+    "distill": (distill.run, dict(reading=900, steps=1300, wanted=4000), dict(reading=3, steps=3, wanted=0, budget=2048)),
     "precision": (precision.run, dict(steps=400), dict(steps=3, budget=1024)),
 }
 
