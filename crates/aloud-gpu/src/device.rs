@@ -36,6 +36,15 @@ pub struct DeviceCaps {
     pub max_binding_bytes: u64,
 }
 
+impl DeviceCaps {
+    /// Whether even many rows are multiplied one by one. With four lanes tiles are hardly faster, and the memory that they
+    /// share takes such an adapter, SwiftShader, a second a kernel to compile in a browser.
+    #[must_use]
+    pub fn row_by_row(self) -> bool {
+        self.subgroup_size.is_some_and(|size| size < 8)
+    }
+}
+
 /// How often the device was asked for what, since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

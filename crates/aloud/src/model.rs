@@ -108,7 +108,10 @@ impl Model {
         };
         let Header { config, tensors, .. } = &header;
         let room = allocate(&mut executor, config, tensors, n_ctx)?;
-        let options = EngineOptions { n_ctx, cache: options.cache, draft, ..EngineOptions::default() };
+        let mut options = EngineOptions { n_ctx, cache: options.cache, draft, ..EngineOptions::default() };
+        if executor.gpu().caps.row_by_row() {
+            options.expand_from = u32::MAX; // expanding latents pays where many rows share them
+        }
         // Pipelines compile while the weights come.
         let mut engine = Engine::new(executor, config.clone(), room.weights.clone(), options)?;
         room.fill(engine.executor_mut(), config, tensors, &sources, on_progress).await?;

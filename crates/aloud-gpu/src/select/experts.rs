@@ -32,6 +32,11 @@ impl<'a> Stack<'a> {
     }
 }
 
+/// How slots are grouped by expert, where that is done.
+fn order(rows: u32, slots: u32, count: ExpertCount, caps: DeviceCaps) -> Option<SlotOrder> {
+    SlotOrder::new(rows, slots, count.n_experts + count.n_shared).filter(|_| !caps.row_by_row())
+}
+
 fn suffix(caps: DeviceCaps) -> &'static str {
     if caps.subgroup_size.is_some() { "_sg" } else { "" }
 }
@@ -47,7 +52,7 @@ pub fn gate_up(
     let ([rows, slots], up_id) = (inputs[3].dims2(), up.0);
     let (gate, up) = (Stack::new(inputs[1], gate), Stack::new(inputs[2], up));
     assert_eq!(gate.shape.parts, up.shape.parts, "stacks of one shape are cut alike");
-    if let Some(order) = SlotOrder::new(rows, slots, count.n_experts + count.n_shared) {
+    if let Some(order) = order(rows, slots, count, caps) {
         let places = Places { order, at: inputs[4], x: Bind::Tensor(inputs[0]), slots_per_x: slots };
         let mut dispatches = grouped(&gate, &places, 0, caps);
         dispatches.extend(grouped(&up, &places, 1, caps));
@@ -74,7 +79,7 @@ pub fn down(command: &Command, caps: DeviceCaps, count: ExpertCount, down: (u32,
     let &[act, stack, ids, weights, order_at, into] = &command.inputs[..] else { unreachable!("the builder gave six") };
     let [rows, slots] = ids.dims2();
     let stack = Stack::new(stack, down);
-    if let Some(order) = SlotOrder::new(rows, slots, count.n_experts + count.n_shared) {
+    if let Some(order) = order(rows, slots, count, caps) {
         let places = Places { order, at: order_at, x: Bind::Tensor(act), slots_per_x: 1 };
         let mut dispatches = grouped(&stack, &places, 0, caps);
         let combine = Dispatch::new(&shaders::EXPERTS_COMBINE, fixed(stack.rows.div_ceil(64), rows));

@@ -75,7 +75,9 @@ pub fn attention(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u
     let row_bytes = u64::from(rows * r) * 4;
     let tiles = rows.div_ceil(ATTENTION_ROWS);
     let that_fit = PORTABLE_BINDING_BYTES.min(caps.max_binding_bytes) / row_bytes;
-    let splits = (ENOUGH_WORKGROUPS / tiles).clamp(1, MAX_SPLITS).min(that_fit.max(1) as u32);
+    let enough = (ENOUGH_WORKGROUPS / tiles).clamp(1, MAX_SPLITS);
+    // A few keep a CPU busy, and as many for a row as for several: then they share their pipelines.
+    let splits = small_subgroup(caps.subgroup_size).map_or(enough, |_| 16).min(that_fit.max(1) as u32);
     let temps = vec![u64::from(splits) * row_bytes, u64::from(splits * rows) * 8];
     let sized = |d: Dispatch| {
         let d = d.constant("H", h).constant("R", r).constant("SPLITS", splits);

@@ -278,7 +278,7 @@ fn product(product: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShape)
             Some(8..) if rows >= MATMUL_FROM => {
                 Dispatch::new(kernel(&format!("matmul_{quant}_sg")), fixed(n.div_ceil(128), rows.div_ceil(8)))
             }
-            _ if rows >= MATMUL_FROM => {
+            _ if rows >= MATMUL_FROM && !caps.row_by_row() => {
                 Dispatch::new(kernel(&format!("matmul_{quant}")), fixed(n.div_ceil(64), rows.div_ceil(32)))
             }
             subgroup_size => {
