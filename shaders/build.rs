@@ -7,6 +7,10 @@ use std::{env, fs};
 /// Overrides that imported modules declare.
 const IMPORTED_SIZES: &[&str] = &["ROW_GROUPS"];
 
+/// Sizes of arrays in workgroup memory, as large as `select` sets them at most.
+const LARGEST_SIZES: &[(&str, u32)] =
+    &[("WG", 128), ("SPLITS", 64), ("R", 512), ("VH", 128), ("E", 1024), ("N_GROUP", 64), ("K", 32)];
+
 /// A line of the table with its pattern filled in.
 struct Permutation {
     name: String,
@@ -126,24 +130,45 @@ fn resolve(sources: &Path, prefixes: &[(String, &str)], permutation: &Permutatio
 /// Names as the modules have them: kernels of different formats then share most of their text. The sizes that imported
 /// modules declare come before all else, since naga 30 fails on an override behind an array whose length is one.
 fn with_plain_names(wgsl: &str, prefixes: &[(String, &str)]) -> String {
+    let plain = |text: String| prefixes.iter().fold(text, |text, (prefix, plain)| text.replace(prefix, plain));
     let (imported, rest): (Vec<&str>, Vec<&str>) = wgsl.lines().partition(|l| l.starts_with("override package_"));
-    let sizes = imported.iter().fold(String::new(), |text, line| text + line + "\n\n");
-    let text = sizes + &rest.join("\n");
-    let text = prefixes.iter().fold(text, |text, (prefix, plain)| text.replace(prefix, plain));
+    let mut text = String::new();
+    for line in imported {
+        let line = plain(line.to_owned());
+        assert!(IMPORTED_SIZES.contains(&size_of(&line)), "nobody sets the imported {line}");
+        text += &(line + "\n\n");
+    }
+    text += &plain(rest.join("\n"));
     assert!(!text.contains("package_"), "a name keeps its module's path:\n{text}");
     text
 }
 
+/// The name that a line `override NAME: ...` declares, or nothing.
+fn size_of(line: &str) -> &str {
+    line.strip_prefix("override ").and_then(|rest| rest.split(':').next()).unwrap_or_default().trim()
+}
+
+/// The kernel with its arrays as large as they become.
+fn at_largest(wgsl: &str) -> String {
+    let lines = wgsl.lines().map(|line| match LARGEST_SIZES.iter().find(|(name, _)| *name == size_of(line)) {
+        Some((name, most)) => format!("const {name} = {most}u;"),
+        None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Every device that WebGPU runs on has this much; kernels with subgroups may assume no more of the rest.
-fn check_portable(name: &str, module: &naga::Module, n_bindings: usize) {
+fn check_portable(name: &str, wgsl: &str, n_bindings: usize) {
     assert!(n_bindings <= 8, "{name}: {n_bindings} storage bindings, a portable kernel has 8");
+    let module = naga::front::wgsl::parse_str(&at_largest(wgsl)).unwrap_or_else(|e| panic!("{name}: {e}"));
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let shared = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
-    // Arrays whose length is an override count for what `select` sets at most: 128 threads.
     let bytes: u32 = shared
         .map(|(_, v)| match module.types[v.ty].inner {
-            naga::TypeInner::Array { size: naga::ArraySize::Pending(_), stride, .. } => 2 * 128 * stride,
+            naga::TypeInner::Array { size: naga::ArraySize::Pending(_), .. } => {
+                panic!("{name}: {:?} has a size that `LARGEST_SIZES` does not know", v.name)
+            }
             _ => layouter[v.ty].size,
         })
         .sum();
@@ -172,7 +197,7 @@ fn kernel(constant: &str, permutation: &Permutation, wgsl: &str, parts: &mut Vec
             bindings.insert(binding.binding, (own, access.contains(naga::StorageAccess::STORE)));
         }
     }
-    check_portable(name, &module, bindings.len());
+    check_portable(name, wgsl, bindings.len());
     let bindings = bindings.iter().fold(String::new(), |list, (index, (name, write))| {
         list + &format!("Binding {{ index: {index}, name: {name:?}, writable: {write} }}, ")
     });
