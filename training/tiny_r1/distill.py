@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from . import cold_start, corpus, model, rejection, student, trainer
+from . import cold_start, corpus, rejection, student, trainer
 from .batches import Batches
-from .sampler import Sampler, frozen
+from .sampler import Sampler, frozen, precision
 
 
 def new_student(text, compiled: bool):
@@ -35,7 +35,6 @@ def run(
     """`reading` steps of the textbook; `steps` on `wanted` of the teacher's solutions; the twin's `alone` steps."""
     text = trainer.tokenizer(work)
     base, taught, twin = (trainer.Run(work, name) for name in ("student_base", "distill", "without_teacher"))
-    precision, model.Linear.precision = model.Linear.precision, "bf16"
 
     def learn(stage, make, steps, start=None, **schedule):
         if stage.finished.exists():
@@ -44,7 +43,8 @@ def run(
         if start:
             network.load_state_dict(torch.load(start.finished)["model"])
         training = trainer.Trainer(network, stage, lr, seed=5, mtp_weight=0.0)
-        trainer.train(training, Batches(make, text, budget), steps, **schedule)
+        with precision("bf16"):
+            trainer.train(training, Batches(make, text, budget), steps, **schedule)
         training.finish()
 
     learn(base, lambda rng: corpus.pretraining(text, rng), reading, warmup=50, decay=0.0)
@@ -52,7 +52,6 @@ def run(
     learn(taught, rejection.documents(text, solutions), steps, base, warmup=20, decay=0.8)
     shown = cold_start.documents(text, cold_start.COUNT)
     learn(twin, lambda rng: rng.choice(shown), alone, base, warmup=5, decay=0.5)
-    model.Linear.precision = precision
 
 
 def taught_by(work: Path, text, wanted: int, most: int) -> list[dict]:
