@@ -9,6 +9,8 @@ import { CHOICES, nameOf, ownChoice, type Choice } from "./choices.ts";
 
 const WORDS: Record<Verdict["verdict"], string> = { ok: "Runs here", tight: "Tight here", no: "Not here" };
 
+const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 export class ModelsPanel extends LitElement {
   static override properties = {
     running: {},
@@ -65,7 +67,7 @@ export class ModelsPanel extends LitElement {
       this.unknown = new Map([...this.unknown].filter(([other]) => other !== choice));
     } catch (error) {
       if (signal.aborted) return;
-      this.unknown = new Map([...this.unknown, [choice, error instanceof Error ? error.message : String(error)]]);
+      this.unknown = new Map([...this.unknown, [choice, reason(error)]]);
     }
   }
 
@@ -73,7 +75,7 @@ export class ModelsPanel extends LitElement {
     try {
       [this.stored, this.use] = await Promise.all([listModels(), storageEstimate()]);
     } catch (error) {
-      this.problem = error instanceof Error ? error.message : String(error);
+      this.problem = reason(error);
     }
   }
 
@@ -192,7 +194,7 @@ export class ModelsPanel extends LitElement {
     try {
       await deleteModel(model.source);
     } catch (error) {
-      this.problem = error instanceof Error ? error.message : String(error);
+      this.problem = reason(error);
     }
     await this.#look();
     this.querySelector<HTMLElement>("#stored-title ~ * button, header button")?.focus();

@@ -10,8 +10,10 @@ const [folder = "screenshots", ...only] = process.argv.slice(2);
 const WIDTHS = { 360: 740, 768: 1024, 1440: 900 };
 
 const THOUGHT = `start: red blue yellow
-swap red yellow: yellow blue red
-blue to top: yellow red blue`;
+1 swap red yellow
+2 blue to top
+1 swap red yellow: yellow blue red
+2 blue to top: yellow red blue`;
 const LONG_THOUGHT = `
 Okay, so I need to find how long the train moves. It leaves at 9:40 and arrives at 13:05, with 18 minutes of stops.
 
@@ -39,13 +41,17 @@ print(divmod(205 - 18, 60))  # (3, 7)
 const last = () => `script.loads.at(-1).engine`;
 const run = (page, code) => page.evaluate(`(() => { ${code} })()`);
 const ask = (page) => page.getByRole("button", { name: /stack of boxes/i }).click();
+/** Picks a model, whose loading then waits for the script. */
+async function choose(page) {
+  await run(page, `script.instant = false`);
+  await page.getByRole("button", { name: /^Model/ }).click();
+  await page.getByRole("button", { name: /Use R1 Distill Qwen 1.5B/ }).click();
+}
 
 const STATES = {
   empty: async () => {},
   loading: async (page) => {
-    await run(page, `script.instant = false`);
-    await page.getByRole("button", { name: /^Model/ }).click();
-    await page.getByRole("button", { name: /Use R1 Distill Qwen 1.5B/ }).click();
+    await choose(page);
     await run(
       page,
       `const { onProgress } = script.loads.at(-1).options;
@@ -102,9 +108,7 @@ const STATES = {
     await page.waitForTimeout(100);
   },
   failed: async (page) => {
-    await run(page, `script.instant = false`);
-    await page.getByRole("button", { name: /^Model/ }).click();
-    await page.getByRole("button", { name: /Use R1 Distill Qwen 1.5B/ }).click();
+    await choose(page);
     await run(
       page,
       `script.loads.at(-1).fail("huggingface.co was not reached: the network is down, or a filter blocks it")`,
