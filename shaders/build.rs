@@ -9,7 +9,7 @@ const IMPORTED_SIZES: &[&str] = &["ROW_GROUPS"];
 
 /// Sizes of arrays in workgroup memory, as large as `select` sets them at most.
 const LARGEST_SIZES: &[(&str, u32)] =
-    &[("WG", 128), ("SPLITS", 64), ("R", 512), ("VH", 128), ("E", 1024), ("N_GROUP", 64), ("K", 32)];
+    &[("WG", 128), ("THREADS", 64), ("SPLITS", 64), ("R", 512), ("VH", 128), ("E", 1024), ("N_GROUP", 64), ("K", 32)];
 
 /// A line of the table with its pattern filled in.
 struct Permutation {

@@ -91,7 +91,10 @@ pub fn attention(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u
         (false, false) => (&shaders::MLA_ATTENTION_F32, 64),
     };
     let grid = [Dim::Fixed(tiles), Dim::PerKeys { keys: tile, most: splits }, Dim::Fixed(1)];
-    let walk = sized(Dispatch::new(k, grid)).constant("P", mla.qk_rope_head_dim);
+    let mut walk = sized(Dispatch::new(k, grid)).constant("P", mla.qk_rope_head_dim);
+    if caps.row_by_row() && r <= 128 {
+        walk = walk.constant("THREADS", 16); // shares less memory, which takes such an adapter long to compile
+    }
     let walk = walk.constant("SCALE", mla.scale).constant("BLOCK", mla.block_tokens).tensor("q", inputs[0]);
     let mut dispatches = vec![walk.tensor("cache", cache).tensor("block_table", inputs[2])];
     let k = kernel(&format!("mla_merge_{}", quant_name(shape.dtype)));
