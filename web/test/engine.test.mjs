@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { openPackage } from "./browser.mjs";
-import { goldens, modelRoutes } from "./models.mjs";
+import { composingTokenizer, goldens, modelRoutes } from "./models.mjs";
+import { byRanges } from "./server.mjs";
 
 const N_QUESTIONS = { "tiny-r1/": 10, "tiny-r1-distill.gguf": 3 };
 const QUESTION = [{ role: "user", content: "What is 123 times 45?" }];
@@ -12,13 +13,30 @@ describe("the package", { timeout: 900_000 }, () => {
   /** Runs in the page with `aloud` and `engine`, the student in a worker. */
   const run = (...args) => browser.run(...args);
   before(async () => {
-    browser = await openPackage(await modelRoutes());
+    const routes = await modelRoutes();
+    const composed = Object.entries(routes).filter(([path]) => path.startsWith("/models/tiny-r1/"));
+    browser = await openPackage({
+      ...routes,
+      // tiny-r1 with a tokenizer that composes letters and accents.
+      ...Object.fromEntries(composed.map(([path, route]) => [path.replace("/models/tiny-r1/", "/composed/"), route])),
+      "/composed/tokenizer.json": byRanges(await composingTokenizer()),
+    });
     await run(async () => {
       globalThis.collect = async (events) => {
         const all = [];
         for await (const event of events) all.push(event);
         const text = (type) => all.filter((e) => e.type === type).map((e) => e.text).join("");
         return { all, reasoning: text("reasoning"), answer: text("answer"), done: all.findLast((e) => e.type === "done") };
+      };
+      // Every device that is opened from now on, until `stop`.
+      globalThis.recordDevices = () => {
+        const devices = [];
+        const { requestDevice } = GPUAdapter.prototype;
+        GPUAdapter.prototype.requestDevice = async function (...args) {
+          devices.push(await requestDevice.apply(this, args));
+          return devices.at(-1);
+        };
+        return { devices, stop: () => (GPUAdapter.prototype.requestDevice = requestDevice) };
       };
       globalThis.thrown = (work) => Promise.resolve().then(work).then(() => null, (e) => ({ name: e.name, code: e.code, message: e.message }));
       globalThis.engine = await aloud.load({ model: "/models/tiny-r1-distill.gguf", contextLength: 1024 });
@@ -53,6 +71,24 @@ describe("the package", { timeout: 900_000 }, () => {
         await run(() => asked.dispose());
       });
     }
+  });
+
+  it("reads letters with combining accents as a tokenizer with NFC wants them", async () => {
+    const counts = await run(async () => {
+      const counts = [];
+      for (const url of ["/models/tiny-r1/", "/composed/"]) {
+        const engine = await aloud.load({ model: url, worker: false, contextLength: 512, drafts: "off" });
+        for (const content of ["Caf\u00e9", "Cafe\u0301"]) {
+          const { done } = await collect(engine.chat([{ role: "user", content }], { max_tokens: 1 }));
+          counts.push(done.usage.prompt_tokens);
+        }
+        await engine.dispose();
+      }
+      return counts;
+    });
+    const [composed, decomposed, ...normalised] = counts;
+    assert.notEqual(decomposed, composed);
+    assert.deepEqual(normalised, [composed, composed]);
   });
 
   it("says what it loaded", async () => {
@@ -294,12 +330,7 @@ describe("the package", { timeout: 900_000 }, () => {
     it("gives up a GPU that hangs and goes on with the same answer on a new device; an abort does not wait for it", async () => {
       const { whole, hung, events, aborted, again } = await run(async (messages) => {
         const load = (more) => aloud.load({ model: "/models/tiny-r1-distill.gguf", worker: false, contextLength: 512, ...more });
-        const devices = [];
-        const { requestDevice } = GPUAdapter.prototype;
-        GPUAdapter.prototype.requestDevice = async function (...args) {
-          devices.push(await requestDevice.apply(this, args));
-          return devices.at(-1);
-        };
+        const { devices, stop } = recordDevices();
         const engine = await load({ gpuTimeout: 4000 });
         const whole = await collect(engine.chat(messages, { temperature: 0 }));
         // What the GPU was asked for is never done, until its device is destroyed.
@@ -332,7 +363,7 @@ describe("the package", { timeout: 900_000 }, () => {
         const again = await collect(engine.chat(messages, { temperature: 0 }));
         await engine.dispose();
         GPUBuffer.prototype.mapAsync = mapAsync;
-        GPUAdapter.prototype.requestDevice = requestDevice;
+        stop();
         const text = (type) => seen.filter((e) => e.type === type).map((e) => e.text).join("");
         return {
           whole: [whole.reasoning, whole.answer], hung: [text("reasoning"), text("answer")], aborted,
@@ -347,13 +378,7 @@ describe("the package", { timeout: 900_000 }, () => {
 
     it("goes on with the same answer on a new device when the GPU is lost", async () => {
       const { whole, lost, events } = await run(async (messages) => {
-        const devices = [];
-        const { requestDevice } = GPUAdapter.prototype;
-        GPUAdapter.prototype.requestDevice = async function (...args) {
-          const device = await requestDevice.apply(this, args);
-          devices.push(device);
-          return device;
-        };
+        const { devices, stop } = recordDevices();
         const engine = await aloud.load({ model: "/models/tiny-r1-distill.gguf", worker: false, contextLength: 512 });
         const whole = await collect(engine.chat(messages, { temperature: 0 }));
         let n = 0;
@@ -363,7 +388,7 @@ describe("the package", { timeout: 900_000 }, () => {
           if (event.type === "reasoning" && ++n === 12) devices.at(-1).destroy();
         }
         await engine.dispose();
-        GPUAdapter.prototype.requestDevice = requestDevice;
+        stop();
         const text = (type) => seen.filter((e) => e.type === type).map((e) => e.text).join("");
         const usage = (all) => all.find((e) => e.type === "done").usage.completion_tokens;
         return {

@@ -13,6 +13,12 @@ export async function modelRoutes() {
   return Object.fromEntries(await Promise.all(names.map(route)));
 }
 
+/** tiny-r1's tokenizer with NFC before all else. */
+export async function composingTokenizer() {
+  const tokenizer = JSON.parse(await readFile(`${ROOT}models/tiny-r1/tokenizer.json`, "utf8"));
+  return Buffer.from(JSON.stringify({ ...tokenizer, normalizer: { type: "NFC" } }));
+}
+
 /** Questions with what transformers writes greedily. */
 export async function goldens(name) {
   const text = await readFile(`${ROOT}tests/goldens/${name}.jsonl`, "utf8");
