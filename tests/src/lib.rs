@@ -9,7 +9,7 @@ pub mod tiny;
 use aloud_cpu::CpuExecutor;
 use aloud_format::DType;
 use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
-use aloud_ops::{Elem, Executor, Recording, Step, Storage, Tensor};
+use aloud_ops::{Elem, Executor, GqaProject, KvCache, Recording, RopePairing, Step, Storage, Tensor};
 
 /// The formats that have kernels.
 pub const FORMATS: [DType; 15] = [
@@ -199,6 +199,41 @@ pub fn expose_all<E: Executor>(e: &mut E, rec: &mut Recording, tensors: &[Tensor
         }
     }
     states
+}
+
+/// Writes keys and values, rows as wide as the cache's, by the op that does so in life: as heads that are not turned.
+pub fn write_cache<E: Executor>(e: &mut E, rec: &mut Recording, pos: u32, k: &[f32], v: &[f32], cache: &KvCache) {
+    let [_, width] = cache.k.dims2();
+    let head_dim = [16, 8, 4, 2].into_iter().find(|c| width.is_multiple_of(*c)).expect("values come in pairs");
+    let (rows, query) = (k.len() as u32 / width, vec![0.0; head_dim as usize]);
+    let pairs = k.chunks_exact(width as usize).zip(v.chunks_exact(width as usize));
+    let qkv: Vec<f32> = pairs.flat_map(|(k, v)| [&query, k, v].concat()).collect();
+    let qkv = floats(e, &[rows, head_dim + 2 * width], &qkv);
+    let unturned = [1.0, 0.0].repeat(((pos + rows) * head_dim / 2) as usize);
+    let table = floats(e, &[pos + rows, head_dim], &unturned);
+    let params = GqaProject {
+        n_heads: 1,
+        n_kv_heads: width / head_dim,
+        head_dim,
+        pairing: RopePairing::Halves,
+        eps: 0.0,
+        block_tokens: cache.block_tokens,
+    };
+    aloud_ops::gqa_project(rec, qkv, None, table, cache, params);
+}
+
+/// As [`write_cache`], from position 0 on and at once, some rows at a time.
+pub fn fill_cache<E: Executor>(e: &mut E, k: &[f32], v: &[f32], cache: &KvCache) {
+    let [_, width] = cache.k.dims2();
+    let rows = 8 * width as usize;
+    for (i, (k, v)) in k.chunks(rows).zip(v.chunks(rows)).enumerate() {
+        let (pos, n) = (8 * i as u32, k.len() as u32 / width);
+        let at = integers(e, &[4], &[pos, n, 0, 0]);
+        let mut rec = Recording::new(at, n);
+        write_cache(e, &mut rec, pos, k, v, cache);
+        let plan = e.compile(&rec).expect("compiles");
+        e.submit(&plan, pos + n, None).expect("runs");
+    }
 }
 
 /// Runs a scenario once and reads its tensors.

@@ -3,10 +3,13 @@
 use aloud_cpu::CpuExecutor;
 use aloud_format::DType;
 use aloud_ops::{
-    Attention, Elem, Executor, KvCache, Recording, Rope, RopePairing, SampleRow, SamplerBuffers, SamplerState, Step,
-    Tensor,
+    Attention, Elem, Executor, GqaProject, KvCache, Recording, RopePairing, SampleRow, SamplerBuffers, SamplerState,
+    Step, Tensor,
 };
-use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose, floats, integers, run, weight};
+use aloud_tests::{
+    FORMATS, Numbers, Scenario, check, executors, expose, expose_all, fill_cache, floats, integers, run, weight,
+    write_cache,
+};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
@@ -270,6 +273,7 @@ fn norm_concat() {
 struct Stacked {
     t_max: u32,
     t: u32,
+    bias: bool,
 }
 
 impl Scenario for Stacked {
@@ -285,7 +289,8 @@ impl Scenario for Stacked {
             weight(e, dtype, n, 256, &blocks)
         });
         let mut rec = Recording::new(at, self.t_max);
-        aloud_ops::matmul_stacked(&mut rec, "stacked", x, &parts);
+        let bias = self.bias.then(|| floats(e, &[172], &numbers.with_outliers(172)));
+        aloud_ops::matmul_stacked(&mut rec, "stacked", x, &parts, bias);
         let y = expose(e, &mut rec);
         (rec, vec![y])
     }
@@ -294,18 +299,76 @@ impl Scenario for Stacked {
 #[test]
 fn matmul_stacked() {
     let mut executors = executors();
-    for (t_max, t) in [(1, 1), (9, 7)] {
-        check("matmul_stacked", &Stacked { t_max, t }, t, SUMS, &mut executors);
+    for (t_max, t, bias) in [(1, 1, false), (1, 1, true), (9, 7, true), (3, 3, false)] {
+        check("matmul_stacked", &Stacked { t_max, t, bias }, t, SUMS, &mut executors);
+    }
+}
+
+/// Heads turned, queries on their way and the rest in a cache, of which all is looked at.
+struct Heads {
+    params: GqaProject,
+    elem: Elem,
+    qk_norm: bool,
+    t_max: u32,
+    t: u32,
+}
+
+impl Scenario for Heads {
+    fn step(&self) -> Step {
+        step(45, self.t)
+    }
+
+    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
+        let (p, mut numbers) = (self.params, Numbers::new(u64::from(self.params.head_dim)));
+        let mut rows = |e: &mut E, shape: &[u32]| {
+            // Halves of both sides round alike where all values have few bits; turning by quarters keeps them so.
+            let values = numbers.with_outliers(shape.iter().product::<u32>() as usize);
+            floats(e, shape, &values.iter().map(|v| (v * 8.0).round() / 8.0).collect::<Vec<_>>())
+        };
+        let qkv = rows(e, &[self.t_max, p.width()]);
+        let norms = self.qk_norm.then(|| rows(e, &[2, p.head_dim]));
+        let turns = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [1.0, 1.0]];
+        let n_angles = (50 + self.t_max) * p.head_dim / 2;
+        let table: Vec<f32> = (0..n_angles as usize).flat_map(|i| turns[(i * 7 + i / 11) % 5]).collect();
+        let table = floats(e, &[50 + self.t_max, p.head_dim], &table);
+        // The blocks lie in reverse, so that a kernel that ignores the table is found out.
+        let side = |e: &mut E| e.create_state("cache", self.elem, &[96, p.n_kv_heads * p.head_dim]).expect("fits");
+        let block_table = integers(e, &[3], &[2, 1, 0]);
+        let cache = KvCache { k: side(e), v: side(e), block_table, block_tokens: 32 };
+        let mut rec = Recording::new(at, self.t_max);
+        aloud_ops::gqa_project(&mut rec, qkv, norms, table, &cache, p);
+        // Attention in which all keys are alike would see nothing of the keys: their weights differ here.
+        let (n_heads, n_kv_heads, head_dim) = (p.n_heads, p.n_kv_heads, p.head_dim);
+        let y = rec.commands[0].outputs[0];
+        if n_heads % n_kv_heads == 0 && head_dim % 8 == 0 {
+            let scale = 0.02;
+            let params = Attention { n_heads, n_kv_heads, head_dim, scale, block_tokens: 32 };
+            aloud_ops::attention(&mut rec, y, &cache, params);
+            let o = rec.commands[1].outputs[0];
+            let both = expose_all(e, &mut rec, &[y, o]);
+            return (rec, both);
+        }
+        let y = expose_all(e, &mut rec, &[y]);
+        (rec, y)
     }
 }
 
 #[test]
-fn rope() {
-    for pairing in [RopePairing::Halves, RopePairing::Interleaved] {
-        for (t_max, t, heads, c) in [(1, 1, 9, 64), (5, 3, 2, 128), (4, 4, 3, 10)] {
-            check_rows("rope", t_max, step(6, t), &[&[t_max, heads * c], &[11, c]], SUMS, |rec, x| {
-                aloud_ops::rope(rec, x[0], x[1], Rope { head_dim: c, pairing });
-            });
+fn gqa_project() {
+    let mut executors = executors();
+    for (n_heads, n_kv_heads, head_dim, t_max, t) in
+        [(9, 3, 64, 1, 1), (2, 1, 128, 5, 3), (3, 2, 10, 4, 4), (8, 8, 8, 2, 2)]
+    {
+        for (pairing, qk_norm, elem) in [
+            (RopePairing::Halves, false, Elem::F16),
+            (RopePairing::Interleaved, false, Elem::F32),
+            (RopePairing::Halves, true, Elem::F32),
+            (RopePairing::Interleaved, true, Elem::F32),
+        ] {
+            let params = GqaProject { n_heads, n_kv_heads, head_dim, pairing, eps: 1e-5, block_tokens: 32 };
+            let case = Heads { params, elem, qk_norm, t_max, t };
+            let name = format!("gqa_project {n_heads}/{n_kv_heads} heads of {head_dim} {pairing:?} {elem:?}");
+            check(&name, &case, 45 + t, 2e-5, &mut executors);
         }
     }
 }
@@ -354,22 +417,14 @@ impl Scenario for Attend {
         // Fill what came before the step by the op that fills it in life.
         let before = self.step.pos;
         if before > 0 {
-            let fill = e.create_state("step", Elem::U32, &[4]).expect("fits");
-            e.write_state(fill, 0, bytemuck::bytes_of(&step(0, before)));
-            let mut rec = Recording::new(fill, before);
-            let k = floats(e, &[before, width], &numbers.with_outliers((before * width) as usize));
-            let v = floats(e, &[before, width], &numbers.with_outliers((before * width) as usize));
-            aloud_ops::kv_write(&mut rec, k, v, &cache);
-            let plan = e.compile(&rec).expect("compiles");
-            e.submit(&plan, before, None).expect("runs");
+            let [k, v] = [(); 2].map(|()| numbers.with_outliers((before * width) as usize));
+            fill_cache(e, &k, &v, &cache);
         }
         let mut rec = Recording::new(at, self.t_max);
-        let rows = |e: &mut E, numbers: &mut Numbers, width: u32| {
-            floats(e, &[self.t_max, width], &numbers.with_outliers((self.t_max * width) as usize))
-        };
-        let (k, v) = (rows(e, &mut numbers, width), rows(e, &mut numbers, width));
-        aloud_ops::kv_write(&mut rec, k, v, &cache);
-        let q = rows(e, &mut numbers, a.n_heads * a.head_dim);
+        let [k, v] = [(); 2].map(|()| numbers.with_outliers((self.t_max * width) as usize));
+        write_cache(e, &mut rec, self.step.pos, &k, &v, &cache);
+        let q_width = a.n_heads * a.head_dim;
+        let q = floats(e, &[self.t_max, q_width], &numbers.with_outliers((self.t_max * q_width) as usize));
         aloud_ops::attention(&mut rec, q, &cache, a);
         let y = expose(e, &mut rec);
         (rec, vec![y])
@@ -377,7 +432,7 @@ impl Scenario for Attend {
 }
 
 #[test]
-fn attention_and_kv_write() {
+fn attention() {
     let mut executors = executors();
     for (n_heads, n_kv_heads, head_dim, pos, t_max, t) in [
         (9, 3, 64, 0, 1, 1),

@@ -3,7 +3,8 @@
 use crate::ops;
 use aloud_format::{FormatError, dequantize};
 use aloud_ops::{
-    Command, DType, Elem, Executor, Mla, Op, Recording, SampleResult, SampleRow, SamplerState, Step, Storage, Tensor,
+    Command, DType, Elem, Executor, GqaProject, Mla, Op, Recording, SampleResult, SampleRow, SamplerState, Step,
+    Storage, Tensor,
 };
 
 /// What can go wrong.
@@ -164,25 +165,23 @@ impl CpuExecutor {
                 ops::matmul(values(0), values(1), None, k as usize, &mut y[..real]);
                 y.iter_mut().zip(values(2)).for_each(|(y, &x)| *y += x);
             }
-            Op::MatmulStacked => {
-                let x = values(0);
-                let [_, k] = command.inputs[0].dims2();
-                let mut first = 0;
-                for i in 1..command.inputs.len() {
-                    let [n, _] = command.inputs[i].dims2();
-                    let mut part = vec![0.0; real / width * n as usize];
-                    ops::matmul(x, values(i), None, k as usize, &mut part);
-                    for (y, part) in y[..real].chunks_exact_mut(width).zip(part.chunks_exact(n as usize)) {
-                        y[first..first + n as usize].copy_from_slice(part);
-                    }
-                    first += n as usize;
+            Op::MatmulStacked => self.stacked(scratch, command, values(0), 1, &mut y[..real]),
+            Op::NormMatmul { eps } => {
+                let mut h = vec![0.0; values(0).len()];
+                ops::rms_norm(values(0), values(1), eps, &mut h);
+                self.stacked(scratch, command, &h, 2, &mut y[..real]);
+            }
+            Op::GateUp { eps } => {
+                let mut h = values(0).to_vec();
+                if let Some(eps) = eps {
+                    ops::rms_norm(values(0), values(3), eps, &mut h);
                 }
+                ops::gate_up(&h, values(1), values(2), command.inputs[0].cols() as usize, &mut y[..real]);
             }
             Op::NormConcat { eps } => {
                 ops::norm_concat(values(0), values(1), values(2), values(3), eps, &mut y[..real]);
             }
-            Op::Rope(params) => ops::rope(values(0), values(1), params, step.pos as usize, width, &mut y[..real]),
-            Op::KvWrite { block_tokens } => return self.kv_write(scratch, command, block_tokens, step),
+            Op::GqaProject(params) => return self.gqa_project(scratch, command, &params, step),
             Op::Attention(params) => {
                 ops::attention(values(0), values(1), values(2), input(3), &params, step.pos, &mut y[..real]);
             }
@@ -231,18 +230,47 @@ impl CpuExecutor {
         self.store(scratch, out, bytemuck::allocation::cast_vec(y));
     }
 
-    fn kv_write(&mut self, scratch: &mut [Vec<u32>], command: &Command, block_tokens: u32, step: Step) {
-        for side in 0..2 {
-            let cache = command.outputs[side];
-            let [_, width] = cache.dims2();
-            let width = width as usize;
-            let x = &floats(self.read(scratch, command.inputs[side]))[..step.n_tokens as usize * width];
+    /// Rows `x` times the weights among the inputs from `first` on, side by side; a bias may follow them.
+    fn stacked(&self, scratch: &[Vec<u32>], command: &Command, x: &[f32], first: usize, y: &mut [f32]) {
+        let width = command.outputs[0].cols() as usize;
+        let (weights, bias): (Vec<Tensor>, Vec<Tensor>) = command.inputs[first..].iter().partition(|t| t.is_weight());
+        let mut column = 0;
+        for weight in weights {
+            let [n, k] = weight.dims2().map(|n| n as usize);
+            let mut part = vec![0.0; y.len() / width * n];
+            let bias = bias.first().map(|&bias| &floats(self.read(scratch, bias))[column..column + n]);
+            ops::matmul(x, floats(self.read(scratch, weight)), bias, k, &mut part);
+            for (y, part) in y.chunks_exact_mut(width).zip(part.chunks_exact(n)) {
+                y[column..column + n].copy_from_slice(part);
+            }
+            column += n;
+        }
+    }
+
+    fn gqa_project(&mut self, scratch: &mut [Vec<u32>], command: &Command, params: &GqaProject, step: Step) {
+        let n = step.n_tokens as usize;
+        let [width, c] = [params.width(), params.head_dim].map(|n| n as usize);
+        let kv_width = params.n_kv_heads as usize * c;
+        let q_width = params.n_heads as usize * c;
+        let [qkv, table] = [0, 1].map(|i| floats(self.read(scratch, command.inputs[i])));
+        let norms = command.inputs.get(3).map(|&norms| floats(self.read(scratch, norms)));
+        let mut parts = [Vec::new(), Vec::new(), Vec::new()];
+        for (t, qkv) in qkv[..n * width].chunks_exact(width).enumerate() {
+            let turned = ops::gqa_project(&qkv[..width - kv_width], norms, table, params, step.pos as usize + t);
+            parts[0].extend_from_slice(&turned[..q_width]);
+            parts[1].extend_from_slice(&turned[q_width..]);
+            parts[2].extend_from_slice(&qkv[width - kv_width..]);
+        }
+        let [mut y, k, v] = parts;
+        y.resize(command.outputs[0].n_elems() as usize, 0.0);
+        for (rows, &cache) in [k, v].iter().zip(&command.outputs[1..]) {
             let mut to = self.read(scratch, cache).to_vec();
-            let table = self.read(scratch, command.inputs[2]);
-            let f16 = cache.elem == Elem::F16;
-            ops::kv_write(x, table, block_tokens, step.pos, width, f16, bytemuck::cast_slice_mut(&mut to));
+            let block_table = self.read(scratch, command.inputs[2]);
+            let (f16, cells) = (cache.elem == Elem::F16, bytemuck::cast_slice_mut(&mut to));
+            ops::kv_write(rows, block_table, params.block_tokens, step.pos, kv_width, f16, cells);
             self.store(scratch, cache, to);
         }
+        self.store(scratch, command.outputs[0], bytemuck::allocation::cast_vec(y));
     }
 
     fn mla_project(&mut self, scratch: &mut [Vec<u32>], command: &Command, eps: f32, mla: &Mla, step: Step) {

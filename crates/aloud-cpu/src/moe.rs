@@ -58,7 +58,7 @@ impl CpuExecutor {
         let ids = &self.read(scratch, ids)[..(step.n_tokens * slots) as usize];
         for (slot, (&e, act)) in ids.iter().zip(act.chunks_exact_mut(width)).enumerate() {
             let h = &self.rows(scratch, h, step.n_tokens)[slot / slots as usize * d..][..d];
-            ops::experts_gate_up(h, gate[e as usize], up[e as usize], act);
+            ops::gate_up(h, gate[e as usize], up[e as usize], h.len(), act);
         }
         self.store(scratch, command.outputs[0], bytemuck::allocation::cast_vec(act));
     }

@@ -17,13 +17,21 @@ pub struct GpuOptions {
     pub checked_shaders: bool,
     /// Pretend that bindings are at most this large, to see how a smaller device fares.
     pub max_binding_bytes: Option<u64>,
+    /// Join ops of few rows, see [`aloud_ops::fuse`].
+    pub fused: bool,
     /// In a browser: the smallest size that subgroups have, if the page made the browser grant them. wgpu cannot ask for them.
     pub granted_subgroups: Option<u32>,
 }
 
 impl Default for GpuOptions {
     fn default() -> Self {
-        GpuOptions { subgroups: true, checked_shaders: false, max_binding_bytes: None, granted_subgroups: None }
+        GpuOptions {
+            subgroups: true,
+            checked_shaders: false,
+            max_binding_bytes: None,
+            fused: true,
+            granted_subgroups: None,
+        }
     }
 }
 
@@ -34,6 +42,8 @@ pub struct DeviceCaps {
     pub subgroup_size: Option<u32>,
     /// Largest single binding in bytes.
     pub max_binding_bytes: u64,
+    /// Whether ops of few rows are joined.
+    pub fused: bool,
 }
 
 impl DeviceCaps {
@@ -182,6 +192,7 @@ impl Gpu {
             caps: DeviceCaps {
                 subgroup_size,
                 max_binding_bytes: options.max_binding_bytes.map_or(binding, |most| most.min(binding)),
+                fused: options.fused,
             },
             device,
             queue,

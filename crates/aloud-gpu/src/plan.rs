@@ -3,8 +3,8 @@
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::executor::Memory;
-use crate::select::{Bind, Dim, Dispatch, select};
-use aloud_ops::{Cost, Recording, Storage, Tensor};
+use crate::select::{Bind, Dim, Dispatch, rows_one_by_one, select};
+use aloud_ops::{Cost, Recording, Storage, Tensor, fuse};
 use std::collections::HashMap;
 
 /// A dispatch with everything resolved.
@@ -63,6 +63,13 @@ impl GpuPlan {
     }
 
     pub(crate) fn compile(gpu: &mut Gpu, memory: &mut Memory, recording: &Recording) -> Result<GpuPlan, GpuError> {
+        let fused;
+        let recording = if gpu.caps.fused {
+            fused = fuse(recording, rows_one_by_one(gpu.caps));
+            &fused
+        } else {
+            recording
+        };
         let mut scratch = Scratch::new(recording);
         let mut ready = Vec::new();
         for (index, command) in recording.commands.iter().enumerate() {

@@ -3,9 +3,9 @@
 use crate::config::{Config, Experts};
 use crate::load::{AttentionWeights, Dense, FeedForward, Layer, NextToken, Weights};
 use aloud_ops::{
-    Attention, KvCache, LatentCache, Recording, Rope, Tensor, attention, embed, experts_down, experts_gate_up,
-    kv_write, matmul, matmul_add, matmul_stacked, mla_attention, mla_expanded, mla_project, mla_query, norm_concat,
-    rms_norm, rope, route, router, swiglu,
+    Attention, GqaProject, KvCache, LatentCache, Recording, Tensor, attention, embed, experts_down, experts_gate_up,
+    gqa_project, matmul, matmul_add, matmul_stacked, mla_attention, mla_expanded, mla_project, mla_query, norm_concat,
+    rms_norm, route, router, swiglu,
 };
 
 /// The cache of one layer.
@@ -114,22 +114,20 @@ impl Decoder<'_> {
 
     /// Adds the attention over `h`, the normed `x`, to `x`.
     fn grouped_query_attention(&self, rec: &mut Recording, layer: &Layer, h: Tensor, cache: &KvCache, x: Tensor) {
-        let AttentionWeights::Grouped { q, k, v, o, qkv_bias, qk_norm } = &layer.attention else {
+        let AttentionWeights::Grouped { qkv, qkv_bias, qk_norm, o } = &layer.attention else {
             unreachable!("the cache is made for the weights")
         };
         let config = self.config;
-        let [q_bias, k_bias, v_bias] = qkv_bias.map_or([None; 3], |biases| biases.map(Some));
-        let mut q = matmul(rec, "attn_q", h, *q, q_bias);
-        let mut k = matmul(rec, "attn_k", h, *k, k_bias);
-        let v = matmul(rec, "attn_v", h, *v, v_bias);
-        if let Some([q_norm, k_norm]) = *qk_norm {
-            q = rms_norm(rec, q, q_norm, config.rms_norm_eps);
-            k = rms_norm(rec, k, k_norm, config.rms_norm_eps);
-        }
-        let turn = Rope { head_dim: config.head_dim, pairing: config.rope_pairing() };
-        let q = rope(rec, q, self.weights.rope, turn);
-        let k = rope(rec, k, self.weights.rope, turn);
-        kv_write(rec, k, v, cache);
+        let qkv = matmul_stacked(rec, "attn_qkv", h, qkv, *qkv_bias);
+        let params = GqaProject {
+            n_heads: config.num_attention_heads,
+            n_kv_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+            pairing: config.rope_pairing(),
+            eps: config.rms_norm_eps,
+            block_tokens: cache.block_tokens,
+        };
+        let q = gqa_project(rec, qkv, *qk_norm, self.weights.rope, cache, params);
         let params = Attention {
             n_heads: config.num_attention_heads,
             n_kv_heads: config.num_key_value_heads,
@@ -153,7 +151,7 @@ impl Decoder<'_> {
     ) -> Tensor {
         let latent = self.config.latent.as_ref().expect("latent weights come with latent numbers");
         let mla = self.config.mla(cache.block_tokens).expect("likewise");
-        let a = matmul_stacked(rec, "attn_a", h, a);
+        let a = matmul_stacked(rec, "attn_a", h, a, None);
         let q_norm = q.map(|[norm, _]| norm);
         mla_project(rec, a, q_norm, kv_a_norm, latent.norm_eps, self.weights.rope, cache, &mla).unwrap_or(a)
     }

@@ -46,15 +46,12 @@ impl Command {
         };
         let t = u64::from(n_tokens);
         match self.op {
-            Op::Matmul | Op::MatmulAdd => {
+            Op::Matmul | Op::MatmulAdd | Op::MatmulStacked | Op::NormMatmul { .. } | Op::GateUp { .. } => {
                 let rows = u64::from(self.inputs[0].shape()[0].min(n_tokens.max(1)));
-                cost.weight_bytes = self.inputs[1].n_bytes();
-                cost.flops = 2 * rows * self.inputs[1].n_elems();
-            }
-            Op::MatmulStacked => {
-                let rows = u64::from(self.inputs[0].shape()[0].min(n_tokens.max(1)));
-                cost.weight_bytes = self.inputs[1..].iter().map(crate::Tensor::n_bytes).sum();
-                cost.flops = 2 * rows * self.inputs[1..].iter().map(crate::Tensor::n_elems).sum::<u64>();
+                for weight in self.inputs.iter().filter(|input| input.is_weight()) {
+                    cost.weight_bytes += weight.n_bytes();
+                    cost.flops += 2 * rows * weight.n_elems();
+                }
             }
             Op::Router { .. } => {
                 cost.weight_bytes = self.inputs[2].n_bytes();
@@ -67,9 +64,10 @@ impl Command {
                 cost.weight_bytes = self.inputs[1].n_bytes() / u64::from(v) * t;
                 cost.flops = t * u64::from(d);
             }
-            Op::KvWrite { .. } => {
-                let [_, width] = self.outputs[0].dims2();
-                cost.kv_bytes = 2 * self.outputs[0].elem.bytes(u64::from(width)) * t;
+            Op::GqaProject(params) => {
+                let [_, width] = self.outputs[1].dims2();
+                cost.kv_bytes = 2 * self.outputs[1].elem.bytes(u64::from(width)) * t;
+                cost.flops = 3 * t * u64::from((params.n_heads + params.n_kv_heads) * params.head_dim);
             }
             Op::Attention(a) => {
                 let [_, width] = self.inputs[1].dims2();

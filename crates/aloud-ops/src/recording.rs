@@ -1,6 +1,6 @@
 //! A list of ops as plain data.
 
-use crate::ops::{Attention, ExpertCount, Mla, Rope, Route, SampleRow};
+use crate::ops::{Attention, ExpertCount, GqaProject, Mla, Route, SampleRow};
 use crate::tensor::{Elem, Storage, Tensor};
 
 /// What an op does; its tensors stand in the [`Command`].
@@ -19,18 +19,25 @@ pub enum Op {
     MatmulAdd,
     /// See [`crate::matmul_stacked`].
     MatmulStacked,
+    /// [`crate::rms_norm`] and what multiplies its rows with weights ([`crate::matmul`], [`crate::matmul_stacked`]) in one;
+    /// made by [`crate::fuse`]. Inputs: x, the norm, the weights, the bias if there is one.
+    NormMatmul {
+        /// Added to the mean square.
+        eps: f32,
+    },
+    /// Two [`crate::matmul`] of one x and [`crate::swiglu`] of both in one, with [`crate::rms_norm`] before them if there is an
+    /// epsilon; made by [`crate::fuse`]. Inputs: x, the weights of gate and up, the norm.
+    GateUp {
+        /// Added to the mean square.
+        eps: Option<f32>,
+    },
     /// See [`crate::norm_concat`].
     NormConcat {
         /// Added to the mean squares.
         eps: f32,
     },
-    /// See [`crate::rope`].
-    Rope(Rope),
-    /// See [`crate::kv_write`].
-    KvWrite {
-        /// Tokens per cache block.
-        block_tokens: u32,
-    },
+    /// See [`crate::gqa_project`].
+    GqaProject(GqaProject),
     /// See [`crate::attention`].
     Attention(Attention),
     /// See [`crate::mla_project`].

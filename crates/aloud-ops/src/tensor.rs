@@ -105,6 +105,12 @@ impl Tensor {
         self.shape().iter().map(|&d| u64::from(d)).product()
     }
 
+    /// Whether it is a weight.
+    #[must_use]
+    pub fn is_weight(&self) -> bool {
+        matches!(self.elem, Elem::Weight(_))
+    }
+
     /// Bytes in the file's (or the device's) layout.
     #[must_use]
     pub fn n_bytes(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! Absorbed latent attention, as a whole and kernel by kernel.
 
-use crate::{Numbers, Scenario, expose, floats, integers};
+use crate::{Numbers, Scenario, expose, fill_cache, floats, integers};
 use aloud_format::DType;
 use aloud_ops::{Elem, Executor, KvCache, KvUp, LatentCache, Mla, Recording, Step, Tensor};
 
@@ -134,22 +134,20 @@ impl Layer {
     fn filled<E: Executor>(&self, e: &mut E) -> (Tensor, LatentCache) {
         let cache = self.cache(e);
         let table = floats(e, &[self.pos + self.t_max, self.shape[2]], &self.table());
-        if self.pos > 0 {
+        let cached = self.mla().latent_dim();
+        if self.pos > 0 && self.elem == Elem::F16 {
+            let rows = Numbers::new(8).with_outliers((self.pos * cached) as usize);
+            let rows: Vec<f32> = rows.iter().map(|x| x / 3.0).collect();
+            let unused = e.create_state("unused", self.elem, cache.rows.shape()).expect("fits");
+            let both = KvCache { k: cache.rows, v: unused, block_table: cache.block_table, block_tokens: 32 };
+            fill_cache(e, &rows, &rows, &both);
+        } else if self.pos > 0 {
             let at = e.create_state("step", Elem::U32, &[4]).expect("fits");
             e.write_state(at, 0, bytemuck::bytes_of(&self.step(0, self.pos)));
             let mut rec = Recording::new(at, self.pos);
-            let cached = self.mla().latent_dim();
-            if self.elem == Elem::F16 {
-                let rows = Numbers::new(8).with_outliers((self.pos * cached) as usize);
-                let rows = floats(e, &[self.pos, cached], &rows.iter().map(|x| x / 3.0).collect::<Vec<_>>());
-                let unused = e.create_state("unused", self.elem, cache.rows.shape()).expect("fits");
-                let both = KvCache { k: cache.rows, v: unused, block_table: cache.block_table, block_tokens: 32 };
-                aloud_ops::kv_write(&mut rec, rows, rows, &both);
-            } else {
-                let width = self.x_width() + cached;
-                let a = floats(e, &[self.pos, width], &self.projected()[..(self.pos * width) as usize]);
-                self.project(e, &mut rec, a, table, &cache);
-            }
+            let width = self.x_width() + cached;
+            let a = floats(e, &[self.pos, width], &self.projected()[..(self.pos * width) as usize]);
+            self.project(e, &mut rec, a, table, &cache);
             let plan = e.compile(&rec).expect("compiles");
             e.submit(&plan, self.pos, None).expect("runs");
         }

@@ -1,6 +1,6 @@
 //! Latent attention over expanded keys and values.
 
-use crate::{Numbers, Scenario, expose, floats, integers};
+use crate::{Numbers, Scenario, expose, fill_cache, floats, integers};
 use aloud_format::{DType, dequantize};
 use aloud_ops::{Elem, Executor, KvCache, KvUp, LatentCache, Mla, Recording, Step, Tensor, mla_expanded};
 
@@ -125,15 +125,8 @@ impl Expanded {
         let block_table = integers(e, &[n_blocks], &table);
         let mut side = || e.create_state("cache", self.elem, &[n_blocks * self.mla.block_tokens, width]).expect("fits");
         let (k, v, block_tokens) = (side(), side(), self.mla.block_tokens);
-        for (i, rows) in self.latents().chunks((128 * width) as usize).enumerate() {
-            let n = rows.len() as u32 / width;
-            let at = integers(e, &[4], &[i as u32 * 128, n, 0, 0]);
-            let rows = floats(e, &[n, width], rows);
-            let mut rec = Recording::new(at, n);
-            aloud_ops::kv_write(&mut rec, rows, rows, &KvCache { k, v, block_table, block_tokens });
-            let plan = e.compile(&rec).expect("compiles");
-            e.submit(&plan, n_kv, None).expect("runs");
-        }
+        let rows = self.latents();
+        fill_cache(e, &rows, &rows, &KvCache { k, v, block_table, block_tokens });
         LatentCache { rows: k, block_table, block_tokens }
     }
 

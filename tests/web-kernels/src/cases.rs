@@ -3,13 +3,13 @@
 mod deepseek;
 
 use aloud_ops::{
-    Attention, DType, Elem, Executor, GroupScore, KvCache, Recording, Rope, RopePairing, Route, SampleRow,
+    Attention, DType, Elem, Executor, GqaProject, GroupScore, KvCache, Recording, RopePairing, Route, SampleRow,
     SamplerBuffers, SamplerState, Scoring, Step, Tensor,
 };
 use aloud_tests::scenarios::drafts::{Lookup, Predict, Verify};
 use aloud_tests::scenarios::mla::{Absorbed, Project};
 use aloud_tests::scenarios::mla_expanded::Expanded;
-use aloud_tests::{Numbers, Scenario, expose, expose_all, floats, integers, weight};
+use aloud_tests::{Numbers, Scenario, expose, expose_all, fill_cache, floats, integers, weight, write_cache};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
@@ -48,7 +48,7 @@ enum Kind {
         bias: bool,
     },
     RmsNorm,
-    Rope,
+    Turn,
     Attention {
         elem: Elem,
         pos: u32,
@@ -94,14 +94,14 @@ pub fn all() -> Vec<Case> {
         floats("matmul Q4_1, add_bias".to_owned(), SUMS, matmul(DType::Q4_1)),
         floats("matmul F8_B32, add_bias".to_owned(), SUMS, matmul(DType::F8_B32)),
         floats("rms_norm".to_owned(), SUMS, Kind::RmsNorm),
-        floats("rope".to_owned(), SUMS, Kind::Rope),
+        floats("gqa_project with norms".to_owned(), SUMS, Kind::Turn),
         floats(
-            "kv_write, attention, attention_merge with an f16 cache: a chunk".to_owned(),
+            "gqa_project, attention, attention_merge with an f16 cache: a chunk".to_owned(),
             SCORES,
             Kind::Attention { elem: Elem::F16, pos: 20, t_max: 4, t: 3 },
         ),
         floats(
-            "kv_write, attention, attention_merge with an f32 cache: a step over two splits".to_owned(),
+            "gqa_project, attention, attention_merge with an f32 cache: a step over two splits".to_owned(),
             SCORES,
             Kind::Attention { elem: Elem::F32, pos: 150, t_max: 1, t: 1 },
         ),
@@ -187,10 +187,7 @@ impl Scenario for Case {
                 let (x, scale) = (rows(e, &[4, 576]), rows(e, &[576]));
                 aloud_ops::rms_norm(&mut rec, x, scale, 1e-5);
             }
-            Kind::Rope => {
-                let (x, table) = (rows(e, &[4, 3 * 64]), rows(e, &[9, 64]));
-                aloud_ops::rope(&mut rec, x, table, Rope { head_dim: 64, pairing: RopePairing::Halves });
-            }
+            Kind::Turn => return turn(e, at),
             Kind::Attention { elem, pos, t_max, .. } => return attend(e, at, elem, pos, t_max),
             Kind::Swiglu => {
                 let (a, b) = (rows(e, &[4, 65]), rows(e, &[4, 65]));
@@ -228,12 +225,35 @@ impl Scenario for Case {
     }
 }
 
+/// Heads of queries, keys and values, of which the queries are looked at.
+fn turn<E: Executor>(e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
+    let mut numbers = Numbers::new(5);
+    let mut rows = |e: &mut E, shape: &[u32]| {
+        let values = numbers.with_outliers(shape.iter().product::<u32>() as usize);
+        floats(e, shape, &values)
+    };
+    let params = GqaProject {
+        n_heads: 3,
+        n_kv_heads: 1,
+        head_dim: 64,
+        pairing: RopePairing::Halves,
+        eps: 1e-5,
+        block_tokens: 32,
+    };
+    let (qkv, norms, table) = (rows(e, &[4, params.width()]), rows(e, &[2, 64]), rows(e, &[9, 64]));
+    let [k, v] = [(); 2].map(|()| e.create_state("cache", Elem::F32, &[32, 64]).expect("fits"));
+    let cache = KvCache { k, v, block_table: integers(e, &[1], &[0]), block_tokens: 32 };
+    let mut rec = Recording::new(at, 4);
+    aloud_ops::gqa_project(&mut rec, qkv, Some(norms), table, &cache, params);
+    let y = expose(e, &mut rec);
+    (rec, vec![y])
+}
+
 /// Fills a cache up to `pos` by the op that fills it in life, then attends to it.
 fn attend<E: Executor>(e: &mut E, at: Tensor, elem: Elem, pos: u32, t_max: u32) -> (Recording, Vec<Tensor>) {
     let params = Attention { n_heads: 9, n_kv_heads: 3, head_dim: 64, scale: 0.04, block_tokens: 32 };
     let (width, slots) = (3 * 64, 160u32);
     let mut numbers = Numbers::new(5);
-    let mut rows = |e: &mut E, n: u32, width: u32| floats(e, &[n, width], &numbers.with_outliers((n * width) as usize));
     // The blocks lie in reverse, so that a kernel that ignores the table is found out.
     let table: Vec<u32> = (0..slots / params.block_tokens).rev().collect();
     let side = |e: &mut E| e.create_state("cache", elem, &[slots, width]).expect("fits");
@@ -243,17 +263,13 @@ fn attend<E: Executor>(e: &mut E, at: Tensor, elem: Elem, pos: u32, t_max: u32) 
         block_table: integers(e, &[table.len() as u32], &table),
         block_tokens: params.block_tokens,
     };
-    let before = e.create_state("step", Elem::U32, &[4]).expect("fits");
-    e.write_state(before, 0, bytemuck::bytes_of(&step(0, pos)));
-    let mut fill = Recording::new(before, pos);
-    let (k, v) = (rows(e, pos, width), rows(e, pos, width));
-    aloud_ops::kv_write(&mut fill, k, v, &cache);
-    let plan = e.compile(&fill).expect("compiles");
-    e.submit(&plan, pos, None).expect("runs");
+    let [k, v] = [(); 2].map(|()| numbers.with_outliers((pos * width) as usize));
+    fill_cache(e, &k, &v, &cache);
 
     let mut rec = Recording::new(at, t_max);
-    let (k, v, q) = (rows(e, t_max, width), rows(e, t_max, width), rows(e, t_max, 9 * 64));
-    aloud_ops::kv_write(&mut rec, k, v, &cache);
+    let [k, v] = [(); 2].map(|()| numbers.with_outliers((t_max * width) as usize));
+    write_cache(e, &mut rec, pos, &k, &v, &cache);
+    let q = floats(e, &[t_max, 9 * 64], &numbers.with_outliers((t_max * 9 * 64) as usize));
     aloud_ops::attention(&mut rec, q, &cache, params);
     let y = expose(e, &mut rec);
     (rec, vec![y])

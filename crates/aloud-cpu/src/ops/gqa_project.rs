@@ -1,20 +1,22 @@
-use aloud_ops::{Rope, RopePairing};
+use super::{rms_norm, rope};
+use aloud_ops::GqaProject;
 
-/// Turns the heads of each row; row `t` stands at position `pos + t`. `table: [positions, C]`, cos and sin in turn.
-pub fn rope(x: &[f32], table: &[f32], params: Rope, pos: usize, width: usize, y: &mut [f32]) {
+/// Queries of one token at position `pos`, then its keys: heads normalised, if there are `norms` (`[2, C]`), and turned.
+/// `qkv: [(H + 2K)*C]`; `table: [positions, C]`, cos and sin in turn.
+#[must_use]
+pub fn gqa_project(qkv: &[f32], norms: Option<&[f32]>, table: &[f32], params: &GqaProject, pos: usize) -> Vec<f32> {
     let c = params.head_dim as usize;
-    for (t, (x, y)) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).enumerate() {
-        let angles = &table[(pos + t) * c..][..c];
-        for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
-            for i in 0..c / 2 {
-                let (a, b) = match params.pairing {
-                    RopePairing::Halves => (i, i + c / 2),
-                    RopePairing::Interleaved => (2 * i, 2 * i + 1),
-                };
-                let (cos, sin) = (f64::from(angles[2 * i]), f64::from(angles[2 * i + 1]));
-                y[a] = (f64::from(x[a]) * cos - f64::from(x[b]) * sin) as f32;
-                y[b] = (f64::from(x[b]) * cos + f64::from(x[a]) * sin) as f32;
-            }
+    let n_heads = (params.n_heads + params.n_kv_heads) as usize;
+    let angles = &table[pos * c..][..c];
+    let mut turned = vec![0.0; n_heads * c];
+    for (head, (x, y)) in qkv.chunks_exact(c).zip(turned.chunks_exact_mut(c)).enumerate() {
+        let mut x = x.to_vec();
+        if let Some(norms) = norms {
+            let of = if head < params.n_heads as usize { 0 } else { c };
+            let before = x.clone();
+            rms_norm(&before, &norms[of..][..c], params.eps, &mut x);
         }
+        rope(&x, angles, params.pairing, y);
     }
+    turned
 }

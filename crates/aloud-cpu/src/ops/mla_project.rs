@@ -1,5 +1,5 @@
 use super::{rms_norm, rope};
-use aloud_ops::{Mla, Rope, RopePairing};
+use aloud_ops::{Mla, RopePairing};
 
 /// The row that is cached of one token: of `a = (latent [R], key [P])` the normed latent and the key turned by its position.
 #[must_use]
@@ -8,7 +8,6 @@ pub fn mla_project(a: &[f32], kv_norm: &[f32], eps: f32, table: &[f32], mla: &Ml
     let (latent, key) = a.split_at(mla.kv_lora_rank as usize);
     let (to_latent, to_key) = row.split_at_mut(latent.len());
     rms_norm(latent, kv_norm, eps, to_latent);
-    let params = Rope { head_dim: mla.qk_rope_head_dim, pairing: RopePairing::Interleaved };
-    rope(key, table, params, pos, key.len(), to_key);
+    rope(key, &table[pos * key.len()..][..key.len()], RopePairing::Interleaved, to_key);
     row
 }

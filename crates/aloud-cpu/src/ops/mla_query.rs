@@ -1,5 +1,5 @@
 use super::rope;
-use aloud_ops::{Mla, Rope, RopePairing};
+use aloud_ops::{Mla, RopePairing};
 
 /// Absorbed queries of rows of `q_width` values; `w` is dequantised: `[H, R, N]`, or `[H, N + Vh, R]` with the keys first. `table: [positions, P]`.
 pub fn mla_query(q: &[f32], q_width: usize, w: &[f32], table: &[f32], mla: &Mla, pos: usize, y: &mut [f32]) {
@@ -8,7 +8,6 @@ pub fn mla_query(q: &[f32], q_width: usize, w: &[f32], table: &[f32], mla: &Mla,
     let rows = y.len() / (h * (r + p));
     let per_head = w.len() / h;
     let transposed = per_head == r * n;
-    let params = Rope { head_dim: mla.qk_rope_head_dim, pairing: RopePairing::Interleaved };
     for t in 0..rows {
         let q = &q[t * q_width..];
         for head in 0..h {
@@ -19,7 +18,7 @@ pub fn mla_query(q: &[f32], q_width: usize, w: &[f32], table: &[f32], mla: &Mla,
                 let key = |d: usize| if transposed { w[j * n + d] } else { w[d * r + j] };
                 *latent = (0..n).map(|d| f64::from(key(d)) * f64::from(nope[d])).sum::<f64>() as f32;
             }
-            rope(turned, table, params, pos + t, p, to_turned);
+            rope(turned, &table[(pos + t) * p..][..p], RopePairing::Interleaved, to_turned);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Attention to latents in long chunks: keys and values are made of one run of cached tokens after the other.
 
-use super::{Bind, Dispatch, Product, Selected, WeightShape, fixed, kernel, planes, product, quant_name};
+use super::matmul::{Product, product};
+use super::{Bind, Dispatch, Selected, WeightShape, fixed, kernel, planes, quant_name};
 use crate::device::DeviceCaps;
 use aloud_ops::{Command, Elem, Mla, Tensor};
 use aloud_shaders as shaders;
@@ -69,7 +70,8 @@ fn expand<'a>(
     weight: impl Fn(Tensor) -> (u32, &'a WeightShape),
 ) -> Vec<Dispatch> {
     let Mla { num_attention_heads: h, qk_nope_head_dim: n, v_head_dim: v, kv_lora_rank: k, .. } = mla;
-    let rows = |column0| Product { x: LATENT, y: KV, rows: chunk, k, n_out: h * (n + v), column0, add: false };
+    let rows =
+        |column0| Product { x: LATENT, y: KV, rows: chunk, k, n_out: h * (n + v), column0, add: false, norm: None };
     let dispatches = match command.inputs[4..] {
         [keys, values] => {
             let mut all = transposed(mla, chunk, caps, weight(keys));

@@ -1,20 +1,17 @@
 //! Which kernels run an op: the one place where capabilities and shapes decide.
 
+mod attention;
 mod experts;
+mod matmul;
 mod mla;
 mod mla_expanded;
 mod moe;
 
 use crate::device::DeviceCaps;
-use aloud_ops::{Attention, Command, DType, Elem, Op, Recording, RopePairing, SamplerBuffers, Tensor};
+use aloud_ops::{Command, DType, Op, Recording, SamplerBuffers, Tensor};
 use aloud_shaders::{self as shaders, Kernel};
-
-/// Tokens from which a weight is dequantised once into workgroup memory instead of once per token.
-const MATMUL_FROM: u32 = 2;
-/// Keys that one workgroup of a decode step walks.
-const DECODE_SPLIT: u32 = 128;
-/// Query rows that one workgroup of attention holds at most.
-const ATTENTION_ROWS: u32 = 8;
+pub use matmul::rows_one_by_one;
+use matmul::{gate_up, matmul, matvec_threads, normed, small_subgroup, stacked};
 
 /// What a binding is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +62,12 @@ impl Dispatch {
     fn bind(mut self, name: &'static str, to: Bind) -> Self {
         self.binds.push((name, to));
         self
+    }
+
+    /// Binds to something else what was bound before.
+    fn rebind(mut self, name: &'static str, to: Bind) -> Self {
+        self.binds.retain(|(known, _)| *known != name);
+        self.bind(name, to)
     }
 
     fn tensor(self, name: &'static str, tensor: Tensor) -> Self {
@@ -126,18 +129,8 @@ pub fn select<'a>(
     let mut selected = match command.op {
         Op::Embed => embed(inputs, out, t_max, weight(inputs[1])),
         Op::Matmul | Op::MatmulAdd => matmul(command, caps, weight(inputs[1])),
-        Op::MatmulStacked => {
-            let mut all = Selected::default();
-            let mut column0 = 0;
-            for &weight_at in &inputs[1..] {
-                let [n, k] = weight_at.dims2();
-                let (x, y) = (Bind::Tensor(inputs[0]), Bind::Tensor(out));
-                let place = Product { x, y, rows, k, n_out: width, column0, add: false };
-                all.dispatches.extend(product(&place, caps, weight(weight_at)));
-                column0 += n;
-            }
-            all
-        }
+        Op::MatmulStacked | Op::NormMatmul { .. } => stacked(command, caps, &weight),
+        Op::GateUp { eps } => gate_up(command, caps, eps, weight(inputs[1]), weight(inputs[2])),
         Op::NormConcat { eps } => {
             let d = Dispatch::new(&shaders::NORM_CONCAT, fixed(2, rows)).constant("D", width / 2).constant("EPS", eps);
             let d = d.tensor("a", inputs[0]).tensor("a_norm", inputs[1]).tensor("b", inputs[2]);
@@ -151,28 +144,15 @@ pub fn select<'a>(
             let d = d.constant("EPS", eps).constant("WG", wg);
             one(d.tensor("x", inputs[0]).tensor("weight", inputs[1]).tensor("y", out))
         }
-        Op::Rope(rope) => {
-            let interleaved = u32::from(rope.pairing == RopePairing::Interleaved);
-            let d = Dispatch::new(&shaders::ROPE, fixed((width / 2).div_ceil(64), rows));
-            let d = d.constant("WIDTH", width).constant("C", rope.head_dim).constant("INTERLEAVED", interleaved);
-            one(d.tensor("x", inputs[0]).tensor("table", inputs[1]).tensor("y", out))
-        }
-        Op::KvWrite { block_tokens } => {
-            let k = if out.elem == Elem::F16 { &shaders::KV_WRITE_F16 } else { &shaders::KV_WRITE_F32 };
-            let [_, width] = out.dims2();
-            let d = Dispatch::new(k, fixed((width / 2).div_ceil(64), t_max));
-            let d = d.constant("WIDTH", width).constant("BLOCK", block_tokens).tensor("k", inputs[0]);
-            let d = d.tensor("v", inputs[1]).tensor("block_table", inputs[2]);
-            one(d.tensor("k_cache", out).tensor("v_cache", outputs[1]))
-        }
-        Op::Attention(params) => attention(inputs, out, t_max, params),
+        Op::GqaProject(params) => attention::gqa_project(command, t_max, &params),
+        Op::Attention(params) => attention::attention(inputs, out, t_max, params),
         Op::MlaProject { eps, mla } => mla::project(command, t_max, eps, &mla),
         Op::MlaQuery(mla) => mla::query(command, caps, &mla, weight(inputs[1])),
         Op::MlaAttention(mla) => mla::attention(command, caps, &mla, weight(inputs[3])),
         Op::MlaExpanded(mla) => mla_expanded::mla_expanded(command, t_max, caps, mla, weight),
         Op::Swiglu => flat(&shaders::SWIGLU, &[("gate", inputs[0]), ("up", inputs[1]), ("y", out)], "F"),
         Op::Router { eps } => moe::router(command, eps, caps, weight(inputs[2])),
-        Op::Route(params) => moe::route(command, &params),
+        Op::Route(params) => moe::route(command, &params, caps),
         Op::ExpertsGateUp(count) => experts::gate_up(command, caps, count, weight(inputs[1]), weight(inputs[2])),
         Op::ExpertsDown(count) => experts::down(command, caps, count, weight(inputs[1])),
         Op::LastRow => flat(&shaders::LAST_ROW, &[("x", inputs[0]), ("y", out)], "D"),
@@ -244,87 +224,4 @@ fn embed(inputs: &[Tensor], out: Tensor, t_max: u32, (id, shape): (u32, &WeightS
         planes(dispatch, id, part).tensor("tokens", inputs[0]).tensor("y", out)
     });
     Selected { dispatches: parts.collect(), temps: Vec::new() }
-}
-
-fn matmul(command: &Command, caps: DeviceCaps, weight: (u32, &WeightShape)) -> Selected {
-    let (inputs, out, add) = (&command.inputs, command.outputs[0], command.op == Op::MatmulAdd);
-    let ([rows, n_out], [_, k]) = (out.dims2(), inputs[1].dims2());
-    let (x, y) = (Bind::Tensor(inputs[0]), Bind::Tensor(out));
-    let mut dispatches = product(&Product { x, y, rows, k, n_out, column0: 0, add }, caps, weight);
-    if let Some(&bias) = inputs.get(2).filter(|_| !add) {
-        let dispatch = Dispatch::new(&shaders::ADD_BIAS, fixed(n_out.div_ceil(64), rows)).constant("N", n_out);
-        dispatches.push(dispatch.tensor("bias", bias).tensor("y", out));
-    }
-    Selected { dispatches, temps: Vec::new() }
-}
-
-/// Rows times a weight, into columns `[column0, column0 + N)` of `y: [rows, n_out]`.
-struct Product {
-    x: Bind,
-    y: Bind,
-    rows: u32,
-    k: u32,
-    n_out: u32,
-    column0: u32,
-    add: bool,
-}
-
-/// One dispatch for each part of the weight.
-fn product(product: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShape)) -> Vec<Dispatch> {
-    let &Product { x, y, rows, k, n_out, column0, add } = product;
-    let quant = quant_name(shape.dtype);
-    let parts = shape.parts.iter().enumerate().map(|(part, &(row0, n))| {
-        let dispatch = match caps.subgroup_size {
-            Some(8..) if rows >= MATMUL_FROM => {
-                Dispatch::new(kernel(&format!("matmul_{quant}_sg")), fixed(n.div_ceil(128), rows.div_ceil(8)))
-            }
-            _ if rows >= MATMUL_FROM && !caps.row_by_row() => {
-                Dispatch::new(kernel(&format!("matmul_{quant}")), fixed(n.div_ceil(64), rows.div_ceil(32)))
-            }
-            subgroup_size => {
-                let suffix = if subgroup_size.is_some() { "_sg" } else { "" };
-                let kernel = kernel(&format!("matvec_{quant}{suffix}"));
-                Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("WG", matvec_threads(subgroup_size, k))
-            }
-        };
-        let dispatch =
-            dispatch.constant("K", k).constant("N", n).constant("ROW0", column0 + row0).constant("N_OUT", n_out);
-        let dispatch = dispatch.constant("ADD", u32::from(add));
-        planes(dispatch, id, part).bind("x", x).bind("y", y)
-    });
-    parts.collect()
-}
-
-/// Threads that share a row of K weights: no more than groups of 32 along K, but a whole subgroup; without subgroups, few
-/// to add up.
-fn matvec_threads(subgroup_size: Option<u32>, k: u32) -> u32 {
-    let (least, most) = subgroup_size.map_or((8, 64), |size| (size, size.max(64)));
-    small_subgroup(subgroup_size).unwrap_or_else(|| (k / 32).next_power_of_two().clamp(least, most))
-}
-
-/// The size of subgroups of a software adapter: one is a vector of the CPU, and more than one per workgroup only cost barriers.
-fn small_subgroup(subgroup_size: Option<u32>) -> Option<u32> {
-    subgroup_size.filter(|&size| size < 16)
-}
-
-fn attention(inputs: &[Tensor], out: Tensor, t_max: u32, a: Attention) -> Selected {
-    let slots = inputs[1].shape()[0];
-    // A decode step spreads the keys over workgroups; a chunk has rows enough to fill the device.
-    let split = if t_max == 1 { DECODE_SPLIT } else { slots.next_multiple_of(DECODE_SPLIT) };
-    let max_splits = u64::from(slots.div_ceil(split));
-    let partials = max_splits * u64::from(t_max * a.n_heads);
-    let temps = vec![partials * u64::from(a.head_dim) * 4, partials * 8];
-    let rows = t_max * (a.n_heads / a.n_kv_heads);
-    let rows_held = rows.min(ATTENTION_ROWS);
-    let grid =
-        [Dim::Fixed(rows.div_ceil(rows_held)), Dim::Fixed(a.n_kv_heads), Dim::PerKeys { keys: split, most: u32::MAX }];
-    let k = if inputs[1].elem == Elem::F16 { &shaders::ATTENTION_F16 } else { &shaders::ATTENTION_F32 };
-    let sized = |d: Dispatch| d.constant("H", a.n_heads).constant("C", a.head_dim).constant("SPLIT", split);
-    let walk =
-        sized(Dispatch::new(k, grid)).constant("KV", a.n_kv_heads).constant("SCALE", a.scale).constant("R", rows_held);
-    let walk = walk.constant("BLOCK", a.block_tokens).tensor("q", inputs[0]).tensor("k_cache", inputs[1]);
-    let walk = walk.tensor("v_cache", inputs[2]).tensor("block_table", inputs[3]);
-    let merge = sized(Dispatch::new(&shaders::ATTENTION_MERGE, fixed(a.n_heads, t_max))).tensor("o", out);
-    let with_temps = |d: Dispatch| d.bind("partial", Bind::Temp(0)).bind("ml", Bind::Temp(1));
-    Selected { dispatches: vec![with_temps(walk), with_temps(merge)], temps }
 }

@@ -43,22 +43,19 @@ impl<E: Executor> Allocator<'_, E> {
         let at = self.config.container;
         let weight = |name| at.layer(i, name, "weight");
         let bias = |name| at.layer(i, name, "bias");
-        Ok(AttentionWeights::Grouped {
-            q: self.matrix(&weight(names::Q))?,
-            k: self.matrix(&weight(names::K))?,
-            v: self.matrix(&weight(names::V))?,
-            o: self.matrix(&weight(names::O))?,
-            qkv_bias: match self.config.architecture.qkv_bias {
-                true => {
-                    Some([self.vector(&bias(names::Q))?, self.vector(&bias(names::K))?, self.vector(&bias(names::V))?])
-                }
-                false => None,
-            },
-            qk_norm: match self.config.architecture.qk_norm {
-                true => Some([self.vector(&weight(names::Q_NORM))?, self.vector(&weight(names::K_NORM))?]),
-                false => None,
-            },
-        })
+        let qkv = self.rows_of(&[names::Q, names::K, names::V].map(weight))?;
+        let qkv_bias = match self.config.architecture.qkv_bias {
+            true => Some(self.vectors(&[names::Q, names::K, names::V].map(bias))?),
+            false => None,
+        };
+        let qk_norm = match self.config.architecture.qk_norm {
+            true => {
+                let norms = self.vectors(&[names::Q_NORM, names::K_NORM].map(weight))?;
+                Some(norms.reshaped(&[2, self.config.head_dim]))
+            }
+            false => None,
+        };
+        Ok(AttentionWeights::Grouped { qkv, qkv_bias, qk_norm, o: self.matrix(&weight(names::O))? })
     }
 
     fn latent_attention(&mut self, i: u32, latent: &Latent) -> Result<AttentionWeights, ModelError> {
@@ -66,16 +63,10 @@ impl<E: Executor> Allocator<'_, E> {
         let [q_a, q_a_norm, q_b] = [names::Q_A, names::Q_A_NORM, names::Q_B].map(weight);
         let [q, kv_a, kv_a_norm, o] = [names::Q, names::KV_A, names::KV_A_NORM, names::O].map(weight);
         let [kv_b, k_b, v_b] = [names::KV_B, names::K_B, names::V_B].map(weight);
-        let (h, d) = (self.config.num_attention_heads, self.config.hidden_size);
+        let h = self.config.num_attention_heads;
         let up = latent.qk_nope_head_dim + latent.v_head_dim;
         let first = if latent.q_lora_rank.is_some() { &q_a } else { &q };
-        let pieces = [self.whole(first), self.whole(&kv_a)];
-        let a = if self.stackable(&pieces) {
-            let rows = pieces.iter().map(|p| self.rows(&p.name) as u32).sum();
-            vec![self.weight(first, &[rows, d], &pieces)?]
-        } else {
-            vec![self.matrix(first)?, self.matrix(&kv_a)?]
-        };
+        let a = self.rows_of(&[first.clone(), kv_a])?;
         let q = match latent.q_lora_rank {
             Some(_) => Some([self.vector(&q_a_norm)?, self.matrix(&q_b)?]),
             None => None,

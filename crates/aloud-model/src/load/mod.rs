@@ -39,18 +39,14 @@ pub struct Layer {
 pub enum AttentionWeights {
     /// Grouped-query attention.
     Grouped {
-        /// `[H*C, D]`.
-        q: Tensor,
-        /// `[K*C, D]`.
-        k: Tensor,
-        /// `[K*C, D]`.
-        v: Tensor,
+        /// The rows of `q_proj`, `k_proj` and `v_proj`: one weight if their formats agree.
+        qkv: Vec<Tensor>,
+        /// Biases of q, k and v, `[(H + 2K)*C]`, if the family has them.
+        qkv_bias: Option<Tensor>,
+        /// Norms of each head of q and k, `[2, C]`, if the family has them.
+        qk_norm: Option<Tensor>,
         /// `[D, H*C]`.
         o: Tensor,
-        /// Biases of q, k and v, if the family has them.
-        qkv_bias: Option<[Tensor; 3]>,
-        /// Norms of each head of q and k, `[C]`, if the family has them.
-        qk_norm: Option<[Tensor; 2]>,
     },
     /// Multi-head latent attention.
     Latent {
@@ -165,10 +161,10 @@ enum Job {
         weight: Tensor,
         pieces: Vec<Piece>,
     },
-    /// f32 whatever the file has.
+    /// f32 whatever the file has: these tensors, one after the other.
     Floats {
         state: Tensor,
-        name: String,
+        names: Vec<String>,
     },
     /// The table of rotary angles for so many positions.
     Rope {
@@ -213,7 +209,7 @@ impl Room {
         for job in self.jobs {
             match job {
                 Job::Weight { weight, pieces } => filler.weight(weight, &pieces).await?,
-                Job::Floats { state, name } => filler.vector(state, &name).await?,
+                Job::Floats { state, names } => filler.vectors(state, &names).await?,
                 Job::Rope { state, n_positions } => filler.rope(state, n_positions).await?,
             }
         }
@@ -270,8 +266,14 @@ impl<E: Executor> Allocator<'_, E> {
 
     /// A norm or a bias.
     fn vector(&mut self, name: &str) -> Result<Tensor, ModelError> {
-        let state = self.state(name, &[self.info(name).n_elems() as u32])?;
-        self.jobs.push(Job::Floats { state, name: name.to_owned() });
+        self.vectors(&[name.to_owned()])
+    }
+
+    /// Norms or biases, one after the other.
+    fn vectors(&mut self, names: &[String]) -> Result<Tensor, ModelError> {
+        let n = names.iter().map(|name| self.info(name).n_elems() as u32).sum();
+        let state = self.state(&names[0], &[n])?;
+        self.jobs.push(Job::Floats { state, names: names.to_vec() });
         Ok(state)
     }
 
@@ -313,8 +315,11 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Filler<'_, E, S, P> {
         Ok(values)
     }
 
-    async fn vector(&mut self, state: Tensor, name: &str) -> Result<(), ModelError> {
-        let values = self.floats(name).await?;
+    async fn vectors(&mut self, state: Tensor, names: &[String]) -> Result<(), ModelError> {
+        let mut values = Vec::new();
+        for name in names {
+            values.extend(self.floats(name).await?);
+        }
         self.write(state, &values);
         Ok(())
     }

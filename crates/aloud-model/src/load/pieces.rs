@@ -52,6 +52,16 @@ impl<E: Executor> Allocator<'_, E> {
         self.weight(name, &shape, &[self.whole(name)])
     }
 
+    /// The rows of several matrices as one weight if their formats agree, or else as weights of their own.
+    pub fn rows_of(&mut self, names: &[String]) -> Result<Vec<Tensor>, ModelError> {
+        let pieces: Vec<Piece> = names.iter().map(|name| self.whole(name)).collect();
+        if !self.stackable(&pieces) {
+            return names.iter().map(|name| self.matrix(name)).collect();
+        }
+        let rows = names.iter().map(|name| self.rows(name) as u32).sum();
+        Ok(vec![self.weight(&names[0], &[rows, pieces[0].cols.end as u32], &pieces)?])
+    }
+
     /// A weight of `shape` made of the rows of all pieces in turn.
     pub fn weight(&mut self, label: &str, shape: &[u32], pieces: &[Piece]) -> Result<Tensor, ModelError> {
         let dtype = stream_dtype(self.info(&pieces[0].name).dtype);

@@ -34,13 +34,14 @@ pub fn matmul_add(rec: &mut Recording, name: &str, x: Tensor, weight: Tensor, in
     rec.push(name, Op::MatmulAdd, &[x, weight, into], &[into]);
 }
 
-/// One linear layer whose rows come in several weights, one after the other: `y = [w_0 x | w_1 x | ...]`.
-/// `x: [T, K] f32`, `weights: [N_i, K]`, each in a format of its own → `[T, sum N_i] f32`. K is a multiple of 32.
+/// One linear layer whose rows come in several weights, one after the other: `y = [w_0 x | w_1 x | ...] (+ bias)`.
+/// `x: [T, K] f32`, `weights: [N_i, K]`, each in a format of its own, `bias: [sum N_i] f32` → `[T, sum N_i] f32`. K is a
+/// multiple of 32.
 ///
 /// # Panics
 /// If the shapes disagree, or there is no weight.
 #[track_caller]
-pub fn matmul_stacked(rec: &mut Recording, name: &str, x: Tensor, weights: &[Tensor]) -> Tensor {
+pub fn matmul_stacked(rec: &mut Recording, name: &str, x: Tensor, weights: &[Tensor], bias: Option<Tensor>) -> Tensor {
     let [t, k] = x.dims2();
     let rows = weights.iter().map(|weight| {
         assert!(matches!(weight.elem, Elem::Weight(_)), "matmul_stacked: the right sides must be weights");
@@ -48,8 +49,13 @@ pub fn matmul_stacked(rec: &mut Recording, name: &str, x: Tensor, weights: &[Ten
         assert_eq!(k, wk, "matmul_stacked {name}: x is [T, {k}], a weight is [{n}, {wk}]");
         n
     });
-    let y = rec.scratch(Elem::F32, &[t, rows.sum()]);
-    let inputs: Vec<Tensor> = [x].into_iter().chain(weights.iter().copied()).collect();
+    let n = rows.sum();
+    let y = rec.scratch(Elem::F32, &[t, n]);
+    let mut inputs: Vec<Tensor> = [x].into_iter().chain(weights.iter().copied()).collect();
+    if let Some(bias) = bias {
+        assert_eq!(bias.dims1(), [n], "matmul_stacked {name}: bias must be [sum N]");
+        inputs.push(bias);
+    }
     rec.push(name, Op::MatmulStacked, &inputs, &[y]);
     y
 }

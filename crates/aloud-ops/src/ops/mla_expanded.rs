@@ -4,7 +4,7 @@ use crate::{Elem, KvUp, LatentCache, Mla, Op, Recording, Tensor};
 /// `k[s, h] = W_K,h c_s`, `v[s, h] = W_V,h c_s`,
 /// `o[t, h] = sum_{s <= pos+t} softmax_s(scale * (q_nope[t, h] . k[s, h] + rope(q_rope)[t, h] . k_rope_s)) v[s, h]`.
 /// `q: [T, W] f32`, `W >= H*(N+P)`, of each head `[N | P]`, the P not yet rotated; `table: [positions, P] f32` as in
-/// [`crate::rope`], pairs `(2i, 2i + 1)`; row `t` stands at `step.pos + t` → `[T, H*Vh] f32`. The cache holds the rows of
+/// [`crate::gqa_project`], pairs `(2i, 2i + 1)`; row `t` stands at `step.pos + t` → `[T, H*Vh] f32`. The cache holds the rows of
 /// this step already.
 ///
 /// Making keys and values costs the same whatever T is; from about 170 rows it is cheaper than to attend to the latents.

@@ -1,0 +1,106 @@
+//! Fusions: neighbouring ops of few rows as one, so that a step has fewer dispatches and activations stay where they are.
+
+use crate::recording::{Command, Op, Recording};
+use crate::tensor::{Storage, Tensor};
+
+/// The recording with ops on at most `max_rows` rows joined where one kernel does the work of several: gate, up and SwiGLU;
+/// a norm and what multiplies its rows. Scratch tensors that only these shared are gone; all others hold the same values.
+#[must_use]
+pub fn fuse(recording: &Recording, max_rows: u32) -> Recording {
+    let mut fused = recording.clone();
+    gate_and_up(&mut fused.commands, max_rows);
+    norms(&mut fused.commands, max_rows);
+    fused
+}
+
+/// Whether a tensor ends with the recording, and nobody else can see it.
+fn is_scratch(tensor: Tensor) -> bool {
+    matches!(tensor.storage, Storage::Scratch(_))
+}
+
+/// The commands that read a tensor.
+fn readers(commands: &[Command], tensor: Tensor) -> Vec<usize> {
+    let reads = |command: &Command| command.inputs.iter().any(|input| input.storage == tensor.storage);
+    (0..commands.len()).filter(|&i| reads(&commands[i])).collect()
+}
+
+/// The one command that writes a scratch tensor, if it is read by `reader` alone.
+fn only_for(commands: &[Command], tensor: Tensor, reader: usize) -> Option<usize> {
+    let writes = |command: &Command| command.outputs.iter().any(|output| output.storage == tensor.storage);
+    let writers: Vec<usize> = (0..commands.len()).filter(|&i| writes(&commands[i])).collect();
+    match writers[..] {
+        [writer] if is_scratch(tensor) && readers(commands, tensor) == [reader] => Some(writer),
+        _ => None,
+    }
+}
+
+/// Whether a tensor still holds at `later` what it held at `earlier`.
+fn is_kept(commands: &[Command], tensor: Tensor, earlier: usize, later: usize) -> bool {
+    let between = &commands[earlier + 1..later.max(earlier + 1)];
+    !between.iter().any(|command| command.outputs.iter().any(|output| output.storage == tensor.storage))
+}
+
+fn gate_and_up(commands: &mut Vec<Command>, max_rows: u32) {
+    let mut gone = Vec::new();
+    for at in 0..commands.len() {
+        if commands[at].op != Op::Swiglu || commands[at].outputs[0].shape()[0] > max_rows {
+            continue;
+        }
+        let [gate, up] = [0, 1].map(|i| only_for(commands, commands[at].inputs[i], at));
+        let (Some(gate), Some(up)) = (gate, up) else { continue };
+        let (&[x, gate_weight], &[other_x, up_weight]) = (&commands[gate].inputs[..], &commands[up].inputs[..]) else {
+            continue; // a bias
+        };
+        let plain = commands[gate].op == Op::Matmul && commands[up].op == Op::Matmul;
+        let alike = (gate_weight.elem, gate_weight.shape()) == (up_weight.elem, up_weight.shape());
+        if plain && alike && x == other_x && is_kept(commands, x, gate.min(up), at) {
+            let command = &mut commands[at];
+            command.op = Op::GateUp { eps: None };
+            command.inputs = vec![x, gate_weight, up_weight];
+            command.label = command.label.replace("swiglu", "gate_up");
+            gone.extend([gate, up]);
+        }
+    }
+    remove(commands, &gone);
+}
+
+fn norms(commands: &mut Vec<Command>, max_rows: u32) {
+    let mut gone = Vec::new();
+    for at in 0..commands.len() {
+        let Op::RmsNorm { eps } = commands[at].op else { continue };
+        let (&[x, weight], h) = (&commands[at].inputs[..], commands[at].outputs[0]) else { continue };
+        let readers = readers(commands, h);
+        let takes = |&reader: &usize| {
+            let command = &commands[reader];
+            let multiplies = matches!(command.op, Op::Matmul | Op::MatmulStacked | Op::GateUp { eps: None });
+            let reads_rows = command.inputs[1..].iter().all(|input| input.storage != h.storage);
+            multiplies && reads_rows && h.shape()[0] <= max_rows && is_kept(commands, x, at, reader)
+        };
+        // A norm of heads is none of whole rows.
+        let whole = weight.n_elems() == u64::from(x.cols());
+        if !is_scratch(h) || !whole || readers.is_empty() || !readers.iter().all(takes) {
+            continue;
+        }
+        for reader in readers {
+            let command = &mut commands[reader];
+            command.inputs[0] = x;
+            if let Op::GateUp { .. } = command.op {
+                command.op = Op::GateUp { eps: Some(eps) };
+                command.inputs.push(weight);
+            } else {
+                command.op = Op::NormMatmul { eps };
+                command.inputs.insert(1, weight);
+            }
+        }
+        gone.push(at);
+    }
+    remove(commands, &gone);
+}
+
+fn remove(commands: &mut Vec<Command>, gone: &[usize]) {
+    let mut at = 0;
+    commands.retain(|_| {
+        at += 1;
+        !gone.contains(&(at - 1))
+    });
+}
