@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{env, fs};
 
 /// Overrides that imported modules declare.
-const IMPORTED_SIZES: &[&str] = &["ROW_GROUPS"];
+const IMPORTED_SIZES: &[&str] = &["ROW_GROUPS", "C", "INTERLEAVED", "EPS"];
 
 /// Sizes of arrays in workgroup memory, as large as `select` sets them at most.
 const LARGEST_SIZES: &[(&str, u32)] =

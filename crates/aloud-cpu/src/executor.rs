@@ -181,7 +181,16 @@ impl CpuExecutor {
             Op::NormConcat { eps } => {
                 ops::norm_concat(values(0), values(1), values(2), values(3), eps, &mut y[..real]);
             }
-            Op::GqaProject(params) => return self.gqa_project(scratch, command, &params, step),
+            Op::GqaProject(params) => {
+                let q = self.gqa_project(scratch, command, &params, step);
+                y[..real].copy_from_slice(&q);
+            }
+            Op::ProjectAttention(params, attention) => {
+                let q = self.gqa_project(scratch, command, &params, step);
+                let [k, v] = [1, 2].map(|i| floats(self.read(scratch, command.outputs[i])));
+                let block_table = self.read(scratch, command.inputs[2]);
+                ops::attention(&q, k, v, block_table, &attention, step.pos, &mut y[..real]);
+            }
             Op::Attention(params) => {
                 ops::attention(values(0), values(1), values(2), input(3), &params, step.pos, &mut y[..real]);
             }
@@ -247,7 +256,14 @@ impl CpuExecutor {
         }
     }
 
-    fn gqa_project(&mut self, scratch: &mut [Vec<u32>], command: &Command, params: &GqaProject, step: Step) {
+    /// Fills the caches among the outputs; the queries of the rows that are real.
+    fn gqa_project(
+        &mut self,
+        scratch: &mut [Vec<u32>],
+        command: &Command,
+        params: &GqaProject,
+        step: Step,
+    ) -> Vec<f32> {
         let n = step.n_tokens as usize;
         let [width, c] = [params.width(), params.head_dim].map(|n| n as usize);
         let kv_width = params.n_kv_heads as usize * c;
@@ -261,8 +277,7 @@ impl CpuExecutor {
             parts[1].extend_from_slice(&turned[q_width..]);
             parts[2].extend_from_slice(&qkv[width - kv_width..]);
         }
-        let [mut y, k, v] = parts;
-        y.resize(command.outputs[0].n_elems() as usize, 0.0);
+        let [q, k, v] = parts;
         for (rows, &cache) in [k, v].iter().zip(&command.outputs[1..]) {
             let mut to = self.read(scratch, cache).to_vec();
             let block_table = self.read(scratch, command.inputs[2]);
@@ -270,7 +285,7 @@ impl CpuExecutor {
             ops::kv_write(rows, block_table, params.block_tokens, step.pos, kv_width, f16, cells);
             self.store(scratch, cache, to);
         }
-        self.store(scratch, command.outputs[0], bytemuck::allocation::cast_vec(y));
+        q
     }
 
     fn mla_project(&mut self, scratch: &mut [Vec<u32>], command: &Command, eps: f32, mla: &Mla, step: Step) {

@@ -1,6 +1,6 @@
 //! What a recording costs, counted without running it.
 
-use crate::ops::ExpertCount;
+use crate::ops::{Attention, ExpertCount, GqaProject};
 use crate::recording::{Command, Op, Recording};
 use crate::tensor::{Elem, Storage, Tensor};
 
@@ -64,15 +64,11 @@ impl Command {
                 cost.weight_bytes = self.inputs[1].n_bytes() / u64::from(v) * t;
                 cost.flops = t * u64::from(d);
             }
-            Op::GqaProject(params) => {
-                let [_, width] = self.outputs[1].dims2();
-                cost.kv_bytes = 2 * self.outputs[1].elem.bytes(u64::from(width)) * t;
-                cost.flops = 3 * t * u64::from((params.n_heads + params.n_kv_heads) * params.head_dim);
-            }
-            Op::Attention(a) => {
-                let [_, width] = self.inputs[1].dims2();
-                cost.kv_bytes = 2 * self.inputs[1].elem.bytes(u64::from(width)) * u64::from(n_kv);
-                cost.flops = 4 * u64::from(a.n_heads * a.head_dim) * seen(n_tokens, n_kv);
+            Op::GqaProject(params) => grouped(&mut cost, self.outputs[1], t, turned(params, t)),
+            Op::Attention(a) => grouped(&mut cost, self.inputs[1], u64::from(n_kv), attended(a, n_tokens, n_kv)),
+            Op::ProjectAttention(params, a) => {
+                let flops = turned(params, t) + attended(a, n_tokens, n_kv);
+                grouped(&mut cost, self.outputs[1], t + u64::from(n_kv), flops);
             }
             Op::MlaProject { .. } => {
                 let [_, width] = self.outputs[0].dims2();
@@ -114,6 +110,21 @@ impl Command {
             cost.flops += 2 * u64::from(n_tokens * count.slots()) * (stack.n_elems() / n);
         }
     }
+}
+
+/// FLOPs, and rows of keys and of values of a cache.
+fn grouped(cost: &mut Cost, cache: Tensor, rows: u64, flops: u64) {
+    let [_, width] = cache.dims2();
+    cost.kv_bytes = 2 * cache.elem.bytes(u64::from(width)) * rows;
+    cost.flops = flops;
+}
+
+fn turned(params: GqaProject, n_tokens: u64) -> u64 {
+    3 * n_tokens * u64::from((params.n_heads + params.n_kv_heads) * params.head_dim)
+}
+
+fn attended(params: Attention, n_tokens: u32, n_kv: u32) -> u64 {
+    4 * u64::from(params.n_heads * params.head_dim) * seen(n_tokens, n_kv)
 }
 
 /// Pairs of a row and a position that it sees: row t sees the positions before the step and t + 1 of its own.

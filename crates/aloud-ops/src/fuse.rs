@@ -4,12 +4,16 @@ use crate::recording::{Command, Op, Recording};
 use crate::tensor::{Storage, Tensor};
 
 /// The recording with ops on at most `max_rows` rows joined where one kernel does the work of several: gate, up and SwiGLU;
-/// a norm and what multiplies its rows. Scratch tensors that only these shared are gone; all others hold the same values.
+/// a norm and what multiplies its rows; what is between the projections of grouped-query attention and the attention of one
+/// token. Scratch tensors that only these shared are gone; all others hold the same values.
 #[must_use]
 pub fn fuse(recording: &Recording, max_rows: u32) -> Recording {
     let mut fused = recording.clone();
     gate_and_up(&mut fused.commands, max_rows);
     norms(&mut fused.commands, max_rows);
+    if recording.max_tokens == 1 {
+        heads(&mut fused.commands);
+    }
     fused
 }
 
@@ -93,6 +97,30 @@ fn norms(commands: &mut Vec<Command>, max_rows: u32) {
             }
         }
         gone.push(at);
+    }
+    remove(commands, &gone);
+}
+
+/// Query heads that share a key, at most: so many are looked after by who writes it.
+const MAX_GROUP: u32 = 8;
+
+fn heads(commands: &mut Vec<Command>) {
+    let mut gone = Vec::new();
+    for at in 1..commands.len() {
+        let (Op::GqaProject(project), Op::Attention(attention)) = (commands[at - 1].op, commands[at].op) else {
+            continue;
+        };
+        let (before, outputs) = (&commands[at - 1], &commands[at].outputs);
+        let sees = only_for(commands, commands[at].inputs[0], at) == Some(at - 1);
+        let same = commands[at].inputs[1..3] == before.outputs[1..] && commands[at].inputs[3] == before.inputs[2];
+        if sees && same && attention.n_heads / attention.n_kv_heads <= MAX_GROUP {
+            let outputs = [&outputs[..], &before.outputs[1..]].concat();
+            let inputs = before.inputs.clone();
+            let command = &mut commands[at];
+            command.op = Op::ProjectAttention(project, attention);
+            (command.inputs, command.outputs) = (inputs, outputs);
+            gone.push(at - 1);
+        }
     }
     remove(commands, &gone);
 }

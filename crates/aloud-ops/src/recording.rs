@@ -38,6 +38,9 @@ pub enum Op {
     },
     /// See [`crate::gqa_project`].
     GqaProject(GqaProject),
+    /// [`crate::gqa_project`] and [`crate::attention`] of one token in one; made by [`crate::fuse`]. Inputs and outputs as of the
+    /// former, but for what attention gives in place of the queries.
+    ProjectAttention(GqaProject, Attention),
     /// See [`crate::attention`].
     Attention(Attention),
     /// See [`crate::mla_project`].

@@ -2,7 +2,7 @@
 
 use super::{Bind, Dim, Dispatch, Selected, fixed, one};
 use aloud_ops::{Attention, Command, Elem, GqaProject, RopePairing, Tensor};
-use aloud_shaders as shaders;
+use aloud_shaders::{self as shaders, Kernel};
 
 /// Keys that one workgroup of a decode step walks.
 const DECODE_SPLIT: u32 = 128;
@@ -11,43 +11,68 @@ const ATTENTION_ROWS: u32 = 8;
 
 pub fn gqa_project(command: &Command, t_max: u32, params: &GqaProject) -> Selected {
     let (inputs, outputs) = (&command.inputs, &command.outputs);
-    let &GqaProject { n_heads, n_kv_heads, head_dim, eps, block_tokens, .. } = params;
-    let norms = inputs.get(3).copied();
-    let k = match (outputs[1].elem == Elem::F16, norms.is_some()) {
+    let k = match (outputs[1].elem == Elem::F16, inputs.len() > 3) {
         (true, true) => &shaders::GQA_PROJECT_NORM_F16,
         (true, false) => &shaders::GQA_PROJECT_F16,
         (false, true) => &shaders::GQA_PROJECT_NORM_F32,
         (false, false) => &shaders::GQA_PROJECT_F32,
     };
-    let interleaved = u32::from(params.pairing == RopePairing::Interleaved);
+    let &GqaProject { n_heads, n_kv_heads, block_tokens, .. } = params;
     let d = Dispatch::new(k, fixed(n_heads + 2 * n_kv_heads, t_max)).constant("H", n_heads).constant("KV", n_kv_heads);
-    let d = d.constant("C", head_dim).constant("INTERLEAVED", interleaved).constant("BLOCK", block_tokens);
-    let d = d.tensor("qkv", inputs[0]).tensor("table", inputs[1]).tensor("block_table", inputs[2]);
-    let d = d.tensor("y", outputs[0]).tensor("k_cache", outputs[1]).tensor("v_cache", outputs[2]);
-    one(match norms {
-        Some(norms) => d.constant("EPS", eps).tensor("norms", norms),
-        None => d,
-    })
+    one(heads(d.constant("BLOCK", block_tokens), command, params).tensor("y", outputs[0]))
 }
 
-pub fn attention(inputs: &[Tensor], out: Tensor, t_max: u32, a: Attention) -> Selected {
-    let slots = inputs[1].shape()[0];
-    // A decode step spreads the keys over workgroups; a chunk has rows enough to fill the device.
+/// What kernels that turn heads have in common.
+fn heads(dispatch: Dispatch, command: &Command, params: &GqaProject) -> Dispatch {
+    let (inputs, outputs) = (&command.inputs, &command.outputs);
+    let interleaved = u32::from(params.pairing == RopePairing::Interleaved);
+    let d = dispatch.constant("C", params.head_dim).constant("INTERLEAVED", interleaved);
+    let d = d.tensor("qkv", inputs[0]).tensor("table", inputs[1]).tensor("block_table", inputs[2]);
+    let d = d.tensor("k_cache", outputs[1]).tensor("v_cache", outputs[2]);
+    match inputs.get(3) {
+        Some(&norms) => d.constant("EPS", params.eps).tensor("norms", norms),
+        None => d,
+    }
+}
+
+/// How keys are spread over workgroups: keys of each, bytes of what they leave behind.
+fn splits(slots: u32, t_max: u32, a: &Attention) -> (u32, u64) {
+    // A decode step spreads the keys; a chunk has rows enough to fill the device.
     let split = if t_max == 1 { DECODE_SPLIT } else { slots.next_multiple_of(DECODE_SPLIT) };
-    let max_splits = u64::from(slots.div_ceil(split));
-    let partials = max_splits * u64::from(t_max * a.n_heads);
-    let temps = vec![partials * u64::from(a.head_dim) * 4, partials * 8];
+    let partials = u64::from(slots.div_ceil(split)) * u64::from(t_max * a.n_heads);
+    (split, partials * u64::from(a.head_dim + 4) * 4)
+}
+
+/// The walk over the keys, and what merges its splits into `out`.
+fn walk(kernel: &'static Kernel, slots: u32, out: Tensor, t_max: u32, a: &Attention) -> ([Dispatch; 2], Vec<u64>) {
+    let (split, bytes) = splits(slots, t_max, a);
     let rows = t_max * (a.n_heads / a.n_kv_heads);
     let rows_held = rows.min(ATTENTION_ROWS);
     let grid =
         [Dim::Fixed(rows.div_ceil(rows_held)), Dim::Fixed(a.n_kv_heads), Dim::PerKeys { keys: split, most: u32::MAX }];
+    let shared = |d: Dispatch| d.constant("H", a.n_heads).constant("SPLIT", split).bind("partial", Bind::Temp(0));
+    let walk = shared(Dispatch::new(kernel, grid)).constant("KV", a.n_kv_heads).constant("SCALE", a.scale);
+    let walk = walk.constant("R", rows_held).constant("BLOCK", a.block_tokens);
+    let merge = shared(Dispatch::new(&shaders::ATTENTION_MERGE, fixed(a.n_heads, t_max)));
+    ([walk, merge.constant("C", a.head_dim).tensor("o", out)], vec![bytes])
+}
+
+pub fn attention(inputs: &[Tensor], out: Tensor, t_max: u32, a: Attention) -> Selected {
     let k = if inputs[1].elem == Elem::F16 { &shaders::ATTENTION_F16 } else { &shaders::ATTENTION_F32 };
-    let sized = |d: Dispatch| d.constant("H", a.n_heads).constant("C", a.head_dim).constant("SPLIT", split);
-    let walk =
-        sized(Dispatch::new(k, grid)).constant("KV", a.n_kv_heads).constant("SCALE", a.scale).constant("R", rows_held);
-    let walk = walk.constant("BLOCK", a.block_tokens).tensor("q", inputs[0]).tensor("k_cache", inputs[1]);
+    let ([walk, merge], temps) = walk(k, inputs[1].shape()[0], out, t_max, &a);
+    let walk = walk.constant("C", a.head_dim).tensor("q", inputs[0]).tensor("k_cache", inputs[1]);
     let walk = walk.tensor("v_cache", inputs[2]).tensor("block_table", inputs[3]);
-    let merge = sized(Dispatch::new(&shaders::ATTENTION_MERGE, fixed(a.n_heads, t_max))).tensor("o", out);
-    let with_temps = |d: Dispatch| d.bind("partial", Bind::Temp(0)).bind("ml", Bind::Temp(1));
-    Selected { dispatches: vec![with_temps(walk), with_temps(merge)], temps }
+    Selected { dispatches: vec![walk, merge], temps }
+}
+
+pub fn project_attention(command: &Command, project: &GqaProject, a: Attention) -> Selected {
+    let cache = command.outputs[1];
+    let k = match (cache.elem == Elem::F16, command.inputs.len() > 3) {
+        (true, true) => &shaders::PROJECT_ATTENTION_NORM_F16,
+        (true, false) => &shaders::PROJECT_ATTENTION_F16,
+        (false, true) => &shaders::PROJECT_ATTENTION_NORM_F32,
+        (false, false) => &shaders::PROJECT_ATTENTION_F32,
+    };
+    let ([walk, merge], temps) = walk(k, cache.shape()[0], command.outputs[0], 1, &a);
+    Selected { dispatches: vec![heads(walk, command, project), merge], temps }
 }

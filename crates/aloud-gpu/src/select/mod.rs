@@ -146,6 +146,7 @@ pub fn select<'a>(
         }
         Op::GqaProject(params) => attention::gqa_project(command, t_max, &params),
         Op::Attention(params) => attention::attention(inputs, out, t_max, params),
+        Op::ProjectAttention(project, params) => attention::project_attention(command, &project, params),
         Op::MlaProject { eps, mla } => mla::project(command, t_max, eps, &mla),
         Op::MlaQuery(mla) => mla::query(command, caps, &mla, weight(inputs[1])),
         Op::MlaAttention(mla) => mla::attention(command, caps, &mla, weight(inputs[3])),
