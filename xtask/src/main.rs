@@ -5,6 +5,7 @@
 mod assets;
 mod check;
 mod demo;
+mod kernel_report;
 mod make_model;
 mod reference;
 mod run;
@@ -69,6 +70,13 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Compile every kernel for GPUs that are not here, and write docs/kernels.md
+    #[command(disable_help_flag = true)]
+    KernelReport {
+        /// As `cargo xtask kernel-report --help` explains them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Make target/reference-venv, the pinned Python that regenerates goldens (tests do not need it)
     Reference,
 }
@@ -106,6 +114,7 @@ fn act(verb: Verb) -> anyhow::Result<()> {
         }
         Verb::MakeModel { args } => make_model::make_model(&args),
         Verb::Train { args } => training::train(&args),
+        Verb::KernelReport { args } => kernel_report::kernel_report(&args),
         Verb::Reference => {
             let python = reference::reference()?;
             eprintln!("\nRun golden scripts with {}", python.display());

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{check, run, setup, training, vulkan, web};
+use crate::{check, kernel_report, run, setup, training, vulkan, web};
 
 /// A part of the whole, and what runs it.
 type Stage = (&'static str, fn() -> Result<()>);
@@ -14,6 +14,7 @@ const STAGES: &[Stage] = &[
     ("checks", check::check),
     ("tests on the host", host),
     ("tests of the questions", training::questions),
+    ("kernels for GPUs that are not here", kernel_report::in_ci),
     // Last, because nothing is printed after its summary.
     ("tests in the browser", web::test),
 ];

@@ -6,6 +6,7 @@ use aloud_shaders::Kernel;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use web_time::Instant;
 
 /// What may be changed when opening a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,8 @@ pub struct Counters {
     pub maps: u64,
     /// Waits that block until the device is done.
     pub blocking_waits: u64,
+    /// Nanoseconds that the host took to encode and submit.
+    pub encode_ns: u64,
 }
 
 impl std::ops::Sub for Counters {
@@ -92,6 +95,7 @@ impl std::ops::Sub for Counters {
             writes: self.writes - before.writes,
             maps: self.maps - before.maps,
             blocking_waits: self.blocking_waits - before.blocking_waits,
+            encode_ns: self.encode_ns.saturating_sub(before.encode_ns),
         }
     }
 }
@@ -110,6 +114,7 @@ struct Counts {
     writes: AtomicU64,
     maps: AtomicU64,
     blocking_waits: AtomicU64,
+    encode_ns: AtomicU64,
 }
 
 /// A pipeline by kernel and the bits of its constants.
@@ -220,6 +225,7 @@ impl Gpu {
             writes: c.writes.load(Relaxed),
             maps: c.maps.load(Relaxed),
             blocking_waits: c.blocking_waits.load(Relaxed),
+            encode_ns: c.encode_ns.load(Relaxed),
         }
     }
 
@@ -320,6 +326,10 @@ impl Gpu {
         self.counts.submits.fetch_add(1, Relaxed);
         self.staged_bytes.store(0, Relaxed);
         self.queue.submit([encoder.finish()]);
+    }
+
+    pub(crate) fn count_encoding(&self, since: Instant) {
+        self.counts.encode_ns.fetch_add(since.elapsed().as_nanos() as u64, Relaxed);
     }
 
     pub(crate) fn count_map(&self) {

@@ -7,6 +7,7 @@ use crate::plan::GpuPlan;
 use crate::readback::{RING, Ring, Ticket, read_buffer};
 use crate::select::WeightShape;
 use aloud_ops::{DType, Elem, Executor, Recording, Storage, Tensor};
+use web_time::Instant;
 
 /// Offset at which any device can bind a buffer.
 const BIND_ALIGN: u64 = 256;
@@ -226,6 +227,7 @@ impl Executor for GpuExecutor {
 
     fn submit(&mut self, plan: &GpuPlan, n_kv: u32, result: Option<Tensor>) -> Result<Option<Ticket>, GpuError> {
         self.gpu.check()?;
+        let begun = Instant::now();
         let mut encoder = self.gpu.encoder();
         plan.encode(&self.gpu, &mut encoder, n_kv);
         let mut slot = None;
@@ -234,6 +236,7 @@ impl Executor for GpuExecutor {
             slot = Some(self.ring.copy(&mut encoder, &self.memory.states[id as usize].0, result.n_bytes())?);
         }
         self.gpu.submit(encoder);
+        self.gpu.count_encoding(begun);
         Ok(slot.map(|slot| self.ring.ticket(&self.gpu, slot)))
     }
 

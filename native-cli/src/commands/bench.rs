@@ -108,6 +108,8 @@ struct Decode {
     cached_tokens: u32,
     generated_tokens: u32,
     tokens_per_second: Spread,
+    /// What the host takes to encode and submit, of all runs without drafts.
+    encode_us_per_dispatch: f64,
     per_token: Figures,
     drafts: Option<Drafted>,
 }
@@ -159,11 +161,18 @@ fn measure_prefill(model: &mut Model, n: u32, repetitions: u32, bar: &ProgressBa
 fn measure_decode(model: &mut Model, depth: u32, n: u32, repetitions: u32, bar: &ProgressBar) -> Result<Decode> {
     let ids = prompt(model, depth);
     let (mut times, mut drafted, mut last) = (Vec::new(), Vec::new(), None);
+    let (mut encode_ns, mut dispatches) = (0, 0);
     for run in 0..=repetitions {
         for drafts in [false, true].into_iter().take(1 + usize::from(model.draft().is_some())) {
             model.set_drafting(drafts);
             // The first token comes from the prompt: n more take n steps without drafts.
+            let before = model.gpu().counters();
             let measured = block_on(model.bench_cached(&ids, n + 1))?;
+            if run > 0 && !drafts {
+                let during = model.gpu().counters() - before;
+                encode_ns += during.encode_ns;
+                dispatches += during.dispatches;
+            }
             if run > 0 {
                 if drafts { &mut drafted } else { &mut times }.push(measured.decode_ms);
             }
@@ -185,6 +194,7 @@ fn measure_decode(model: &mut Model, depth: u32, n: u32, repetitions: u32, bar: 
         cached_tokens: depth,
         generated_tokens: n,
         tokens_per_second: plain,
+        encode_us_per_dispatch: encode_ns as f64 / 1e3 / dispatches.max(1) as f64,
         drafts,
         per_token: Figures {
             cached_tokens,
@@ -240,6 +250,7 @@ fn print(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[Decode]
             text::bytes(f.activation_bytes),
             text::count(f.flops),
         )?;
+        writeln!(out, "{:<16} {:.2} µs of the host per dispatch to encode and submit", "", d.encode_us_per_dispatch)?;
         if let Some(d) = &d.drafts {
             let speed = spread(d.tokens_per_second, 2);
             writeln!(out, "{:<16} {speed} tokens/s", "  with drafts")?;

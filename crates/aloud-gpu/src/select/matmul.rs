@@ -91,7 +91,7 @@ pub fn product(place: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShap
 fn matvec(quant: &str, n: u32, &Product { x, rows, k, norm, .. }: &Product, caps: DeviceCaps) -> Dispatch {
     let suffix = if caps.subgroup_size.is_some() { "_sg" } else { "" };
     let dispatch = Dispatch::new(kernel(&format!("matvec_{quant}{suffix}")), fixed(n.div_ceil(8), rows));
-    let dispatch = dispatch.constant("WG", matvec_threads(caps.subgroup_size, k)).constant("X", k);
+    let dispatch = dispatch.constant("WG", matvec_threads(caps.subgroup_size, k));
     normed(dispatch, x, norm).bind("bias", x)
 }
 

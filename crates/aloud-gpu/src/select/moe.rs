@@ -11,7 +11,7 @@ pub fn router(command: &Command, eps: f32, caps: DeviceCaps, (id, shape): (u32, 
     let suffix = if caps.subgroup_size.is_some() { "_sg" } else { "" };
     let kernel = kernel(&format!("router_{}{suffix}", quant_name(shape.dtype)));
     let parts = shape.parts.iter().enumerate().map(|(part, &(row0, n))| {
-        let dispatch = Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("K", d).constant("X", d);
+        let dispatch = Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("K", d);
         let dispatch = dispatch.constant("N", n).constant("ROW0", row0).constant("N_OUT", n_out);
         let dispatch = dispatch.constant("WG", matvec_threads(caps.subgroup_size, d));
         let dispatch = normed(dispatch, Bind::Tensor(inputs[0]), Some((inputs[1], eps))).tensor("bias", inputs[0]);

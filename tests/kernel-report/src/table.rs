@@ -1,0 +1,71 @@
+//! The report as Markdown.
+
+use crate::Compiled;
+use crate::cards::Card;
+use crate::gates::{Failure, fma_share, per_weight, weights_binding};
+use std::fmt::Write;
+
+const HEAD: &str = "\
+# Kernels as a GPU's compiler has them
+
+Made by `cargo xtask kernel-report`; do not edit. Every kernel was compiled by ACO, the compiler of Mesa's RADV driver, for GPUs
+that were not there, with the checks that the native program turns off. Nothing was run: what stands here is counted in the
+compiled code. Of loops, the one that does the work is counted, one turn of it, without loops within it.
+
+- **VGPR, LDS, waves**: registers, bytes of workgroup memory, and subgroups that a SIMD holds at once.
+- **VALU, FMA, SALU, VMEM, LDS ops**: instructions of the main loop on vectors, of these multiply-adds (and dot products), on
+  scalars, on memory, on workgroup memory. Two that are issued together count as two.
+- **load**: bytes a lane of the narrowest load of weights; Q2_K and Q6_K have scales among them, four bytes at a time.
+- **VALU/weight, ALU share**: vector instructions a weight, and the time they take as a share of the time that the weight's bytes
+  take, at the card's published boost clock and bandwidth. Below 0.5, memory decides.
+- **FMA share**: of the vector instructions of a prefill tile.
+";
+
+/// Every card's table, and what is wrong.
+pub fn markdown(reports: &[(&Card, Vec<Compiled>)], failures: &[Failure]) -> String {
+    let mut out = HEAD.to_owned();
+    if !failures.is_empty() {
+        out += "\n## Not as they should be\n\n";
+        let mut seen: Vec<(&str, &str)> = Vec::new();
+        for failure in failures {
+            if seen.contains(&(&failure.kernel, &failure.what)) {
+                continue;
+            }
+            seen.push((&failure.kernel, &failure.what));
+            let same = failures.iter().filter(|f| (&f.kernel, &f.what) == (&failure.kernel, &failure.what));
+            let families: Vec<&str> = same.map(|f| f.family).collect();
+            let why = failure.known.map_or(String::new(), |why| format!(" ({why})"));
+            let _ = writeln!(out, "- `{}` on {}: {}{why}", failure.kernel, families.join(", "), failure.what);
+        }
+    }
+    for (card, kernels) in reports {
+        let _ = write!(out, "\n## {}: {}, {} GB/s\n\n", card.family, card.name, card.bandwidth);
+        out += "| kernel | VGPR | LDS | waves | VALU | FMA | SALU | VMEM | LDS ops | load | VALU/weight | ALU share | FMA share |\n";
+        out += "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+        for compiled in kernels {
+            out += &row(compiled, card);
+        }
+    }
+    out
+}
+
+fn row(compiled: &Compiled, card: &Card) -> String {
+    let figure = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.2}"));
+    let counts = compiled.main_loop.as_ref().map_or(" | | | | ".to_owned(), |found| {
+        format!("{} | {} | {} | {} | {}", found.valu, found.fma, found.salu, found.vmem, found.lds)
+    });
+    let weight = per_weight(compiled, card);
+    let binding = weights_binding(&compiled.name);
+    let loads = binding.zip(compiled.main_loop.as_ref()).map(|(binding, found)| found.loads_of(binding).1);
+    let load = loads.map_or(String::new(), |bytes| bytes.to_string());
+    format!(
+        "| `{}` | {} | {} | {} | {counts} | {load} | {} | {} | {} |\n",
+        compiled.name,
+        compiled.vgprs,
+        compiled.lds_bytes,
+        compiled.waves,
+        figure(weight.map(|w| w.0)),
+        figure(weight.map(|w| w.1)),
+        figure(fma_share(compiled)),
+    )
+}
