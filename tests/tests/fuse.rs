@@ -256,7 +256,7 @@ fn single(place: &Place) -> Place {
     Place::Gpu { name: name.clone(), index: *index, options: GpuOptions { fused: false, ..*options } }
 }
 
-/// Dispatches of a layer and of the rest of a step at most: by dense layers, then by those with experts.
+/// Dispatches of a layer: by dense layers, then by those with experts.
 fn most_dispatches(family: Family) -> [usize; 2] {
     match family {
         Family::Llama | Family::Qwen2 | Family::Qwen3 => [6, 0],
@@ -280,13 +280,15 @@ fn joined_models_say_the_same_in_fewer_dispatches() {
                 let config = engine.config();
                 let experts = (0..config.num_hidden_layers).filter(|&i| config.experts_of(i).is_some()).count();
                 let dense = config.num_hidden_layers as usize - experts;
-                (tokens, engine.plans().decode.figures(1, 9), [dense, experts])
+                let foretold = config.decode_dispatches() as usize;
+                (tokens, engine.plans().decode.figures(1, 9), [dense, experts], foretold)
             });
             let [dense, experts] = joined.2;
             println!("{family:?} on {place}: {} dispatches, {}", joined.1.dispatches, single.1.dispatches);
             assert_eq!(joined.0, single.0, "{family:?} on {place}");
             let [per_dense, per_experts] = most_dispatches(family);
-            assert!(joined.1.dispatches <= dense * per_dense + experts * per_experts + 4, "{family:?} on {place}");
+            assert_eq!(joined.1.dispatches, dense * per_dense + experts * per_experts + 4, "{family:?} on {place}");
+            assert_eq!(joined.3, joined.1.dispatches, "what is foretold of {family:?}");
             assert_eq!(joined.1.cost.weight_bytes, single.1.cost.weight_bytes, "{family:?} on {place}");
         }
     }

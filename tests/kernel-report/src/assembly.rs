@@ -30,7 +30,7 @@ impl Loop {
 }
 
 /// The loop that matters most, without loops within it: of those that read `binding` the one with the most instructions on
-/// vectors, or with the most multiply-adds if no binding is given. `bindings` are the numbers of the bindings in the order of their descriptors.
+/// vectors, or with the most and densest multiply-adds if no binding is given. `bindings` are the numbers of the bindings in the order of their descriptors.
 pub fn main_loop(assembly: &str, bindings: &[u32], binding: Option<u32>) -> Option<Loop> {
     let lines: Vec<String> = assembly.lines().map(plain).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
@@ -60,7 +60,7 @@ pub fn main_loop(assembly: &str, bindings: &[u32], binding: Option<u32>) -> Opti
         .map(|of| count((of.0..=of.1).filter(|&line| !within(line, of)).map(|line| (line, lines[line])), &descriptors))
         .collect();
     let reads = |found: &&Loop| binding.is_none_or(|binding| found.loads_of(binding).0 > 0);
-    let work = |found: &&Loop| if binding.is_some() { found.valu } else { found.fma };
+    let work = |found: &&Loop| if binding.is_some() { found.valu } else { found.fma * found.fma / found.valu.max(1) };
     found.iter().filter(reads).max_by_key(work).cloned()
 }
 

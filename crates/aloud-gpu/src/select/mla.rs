@@ -55,7 +55,8 @@ pub fn query(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u32, 
     let columns = if ready { r } else { r.next_multiple_of(128) };
     // A thread less is a sum less to add up.
     let wg = small_subgroup(caps.subgroup_size).filter(|_| !ready).unwrap_or(64);
-    let tokens = t_max.min(QUERY_TOKENS);
+    // Where all is done row by row, a step and a chunk share their pipeline.
+    let tokens = if caps.row_by_row() { 1 } else { t_max.min(QUERY_TOKENS) };
     let dispatches = heads_of_parts(w, shape).map(|(part, head0, heads)| {
         let mut d = Dispatch::new(k, fixed(columns.div_ceil(128), heads)).constant("H", mla.num_attention_heads);
         d.grid[2] = Dim::Fixed(t_max.div_ceil(tokens));
