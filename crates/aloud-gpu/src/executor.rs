@@ -235,8 +235,7 @@ impl Executor for GpuExecutor {
             let Storage::State(id) = result.storage else { unreachable!("results are states") };
             slot = Some(self.ring.copy(&mut encoder, &self.memory.states[id as usize].0, result.n_bytes())?);
         }
-        self.gpu.submit(encoder);
-        self.gpu.count_encoding(begun);
+        self.gpu.submit(encoder, begun);
         Ok(slot.map(|slot| self.ring.ticket(&self.gpu, slot)))
     }
 

@@ -108,7 +108,7 @@ struct Decode {
     cached_tokens: u32,
     generated_tokens: u32,
     tokens_per_second: Spread,
-    /// What the host takes to encode and submit, of all runs without drafts.
+    /// What the host takes to encode, of all runs without drafts.
     encode_us_per_dispatch: f64,
     per_token: Figures,
     drafts: Option<Drafted>,
@@ -250,7 +250,7 @@ fn print(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[Decode]
             text::bytes(f.activation_bytes),
             text::count(f.flops),
         )?;
-        writeln!(out, "{:<16} {:.2} µs of the host per dispatch to encode and submit", "", d.encode_us_per_dispatch)?;
+        writeln!(out, "{:<16} {:.2} µs of the host per dispatch to encode", "", d.encode_us_per_dispatch)?;
         if let Some(d) = &d.drafts {
             let speed = spread(d.tokens_per_second, 2);
             writeln!(out, "{:<16} {speed} tokens/s", "  with drafts")?;
