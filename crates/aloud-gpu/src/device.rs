@@ -6,6 +6,7 @@ use aloud_shaders::Kernel;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use web_time::Instant;
 
 /// What may be changed when opening a device.
@@ -77,8 +78,6 @@ pub struct Counters {
     pub maps: u64,
     /// Waits that block until the device is done.
     pub blocking_waits: u64,
-    /// Nanoseconds that the host took to encode; handing over is not among them, since a driver may wait there.
-    pub encode_ns: u64,
 }
 
 impl std::ops::Sub for Counters {
@@ -95,7 +94,6 @@ impl std::ops::Sub for Counters {
             writes: self.writes - before.writes,
             maps: self.maps - before.maps,
             blocking_waits: self.blocking_waits - before.blocking_waits,
-            encode_ns: self.encode_ns.saturating_sub(before.encode_ns),
         }
     }
 }
@@ -225,8 +223,13 @@ impl Gpu {
             writes: c.writes.load(Relaxed),
             maps: c.maps.load(Relaxed),
             blocking_waits: c.blocking_waits.load(Relaxed),
-            encode_ns: c.encode_ns.load(Relaxed),
         }
+    }
+
+    /// What the host took to encode since the device was opened; handing over is not in it, since a driver may wait there.
+    #[must_use]
+    pub fn encode_time(&self) -> Duration {
+        Duration::from_nanos(self.counts.encode_ns.load(Relaxed))
     }
 
     /// The first failure that the driver reported, if any.

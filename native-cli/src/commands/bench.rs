@@ -10,6 +10,7 @@ use pollster::block_on;
 use serde::Serialize;
 use serde_json::json;
 use std::io::Write;
+use std::time::Duration;
 
 /// Runs it.
 pub fn run(args: &BenchArgs, talk: Talk) -> Result<()> {
@@ -161,17 +162,16 @@ fn measure_prefill(model: &mut Model, n: u32, repetitions: u32, bar: &ProgressBa
 fn measure_decode(model: &mut Model, depth: u32, n: u32, repetitions: u32, bar: &ProgressBar) -> Result<Decode> {
     let ids = prompt(model, depth);
     let (mut times, mut drafted, mut last) = (Vec::new(), Vec::new(), None);
-    let (mut encode_ns, mut dispatches) = (0, 0);
+    let (mut encoding, mut dispatches) = (Duration::ZERO, 0);
     for run in 0..=repetitions {
         for drafts in [false, true].into_iter().take(1 + usize::from(model.draft().is_some())) {
             model.set_drafting(drafts);
             // The first token comes from the prompt: n more take n steps without drafts.
-            let before = model.gpu().counters();
+            let before = (model.gpu().counters(), model.gpu().encode_time());
             let measured = block_on(model.bench_cached(&ids, n + 1))?;
             if run > 0 && !drafts {
-                let during = model.gpu().counters() - before;
-                encode_ns += during.encode_ns;
-                dispatches += during.dispatches;
+                dispatches += (model.gpu().counters() - before.0).dispatches;
+                encoding += model.gpu().encode_time() - before.1;
             }
             if run > 0 {
                 if drafts { &mut drafted } else { &mut times }.push(measured.decode_ms);
@@ -194,7 +194,7 @@ fn measure_decode(model: &mut Model, depth: u32, n: u32, repetitions: u32, bar: 
         cached_tokens: depth,
         generated_tokens: n,
         tokens_per_second: plain,
-        encode_us_per_dispatch: encode_ns as f64 / 1e3 / dispatches.max(1) as f64,
+        encode_us_per_dispatch: encoding.as_secs_f64() * 1e6 / dispatches.max(1) as f64,
         drafts,
         per_token: Figures {
             cached_tokens,
