@@ -142,8 +142,7 @@ impl CpuExecutor {
         let values = |i: usize| {
             let t = command.inputs[i];
             let width = t.n_elems() as usize / t.shape()[0] as usize;
-            &floats(input(i))
-                [..if matches!(t.storage, Storage::Scratch(_)) { rows(t) * width } else { t.n_elems() as usize }]
+            &floats(input(i))[..if t.is_scratch() { rows(t) * width } else { t.n_elems() as usize }]
         };
         let out = command.outputs[0];
         let mut y = vec![0f32; out.n_elems() as usize];
@@ -155,21 +154,16 @@ impl CpuExecutor {
                 ops::embed(tokens, values(1), width, &mut y[..real]);
             }
             Op::RmsNorm { eps } => ops::rms_norm(values(0), values(1), eps, &mut y[..real]),
-            Op::Matmul => {
-                let [_, k] = command.inputs[1].dims2();
-                let bias = (command.inputs.len() > 2).then(|| values(2));
-                ops::matmul(values(0), values(1), bias, k as usize, &mut y[..real]);
-            }
+            Op::Matmul => self.matmul(scratch, command, values(0), 1, &mut y[..real]),
             Op::MatmulAdd => {
                 let [_, k] = command.inputs[1].dims2();
                 ops::matmul(values(0), values(1), None, k as usize, &mut y[..real]);
                 y.iter_mut().zip(values(2)).for_each(|(y, &x)| *y += x);
             }
-            Op::MatmulStacked => self.stacked(scratch, command, values(0), 1, &mut y[..real]),
             Op::NormMatmul { eps } => {
                 let mut h = vec![0.0; values(0).len()];
                 ops::rms_norm(values(0), values(1), eps, &mut h);
-                self.stacked(scratch, command, &h, 2, &mut y[..real]);
+                self.matmul(scratch, command, &h, 2, &mut y[..real]);
             }
             Op::GateUp { eps } => {
                 let mut h = values(0).to_vec();
@@ -240,7 +234,7 @@ impl CpuExecutor {
     }
 
     /// Rows `x` times the weights among the inputs from `first` on, side by side; a bias may follow them.
-    fn stacked(&self, scratch: &[Vec<u32>], command: &Command, x: &[f32], first: usize, y: &mut [f32]) {
+    fn matmul(&self, scratch: &[Vec<u32>], command: &Command, x: &[f32], first: usize, y: &mut [f32]) {
         let width = command.outputs[0].cols() as usize;
         let (weights, bias): (Vec<Tensor>, Vec<Tensor>) = command.inputs[first..].iter().partition(|t| t.is_weight());
         let mut column = 0;

@@ -63,18 +63,12 @@ impl GpuPlan {
     }
 
     pub(crate) fn compile(gpu: &mut Gpu, memory: &mut Memory, recording: &Recording) -> Result<GpuPlan, GpuError> {
-        let fused;
-        let recording = if gpu.caps.fused {
-            fused = fuse(recording, rows_one_by_one(gpu.caps));
-            &fused
-        } else {
-            recording
-        };
-        let mut scratch = Scratch::new(recording);
+        let recording = if gpu.caps.fused { fuse(recording, rows_one_by_one(gpu.caps)) } else { recording.clone() };
+        let mut scratch = Scratch::new(&recording);
         let mut ready = Vec::new();
         for (index, command) in recording.commands.iter().enumerate() {
-            let selected = select(command, recording, gpu.caps, |t| memory.weight_shape(t));
-            let outputs = command.outputs.iter().filter(|t| matches!(t.storage, Storage::Scratch(_)));
+            let selected = select(command, &recording, gpu.caps, |t| memory.weight_shape(t));
+            let outputs = command.outputs.iter().filter(|t| t.is_scratch());
             for tensor in outputs {
                 scratch.place(gpu, memory, *tensor, &command.label)?;
             }
@@ -88,7 +82,7 @@ impl GpuPlan {
             scratch.release_after(index);
         }
         gpu.check()?;
-        Ok(GpuPlan { ready, recording: recording.clone() })
+        Ok(GpuPlan { ready, recording })
     }
 }
 

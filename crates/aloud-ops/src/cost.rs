@@ -2,7 +2,7 @@
 
 use crate::ops::{Attention, ExpertCount, GqaProject};
 use crate::recording::{Command, Op, Recording};
-use crate::tensor::{Elem, Storage, Tensor};
+use crate::tensor::{Elem, Tensor};
 
 /// Bytes and FLOPs of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,14 +39,13 @@ impl Command {
             let per_run = t.n_bytes();
             if t.shape()[0] == max_tokens { per_run / u64::from(max_tokens) * u64::from(n_tokens) } else { per_run }
         };
-        let scratch = |t: &&crate::Tensor| matches!(t.storage, Storage::Scratch(_));
         let mut cost = Cost {
-            activation_bytes: self.inputs.iter().chain(&self.outputs).filter(scratch).map(rows).sum(),
+            activation_bytes: self.inputs.iter().chain(&self.outputs).filter(|t| t.is_scratch()).map(rows).sum(),
             ..Cost::default()
         };
         let t = u64::from(n_tokens);
         match self.op {
-            Op::Matmul | Op::MatmulAdd | Op::MatmulStacked | Op::NormMatmul { .. } | Op::GateUp { .. } => {
+            Op::Matmul | Op::MatmulAdd | Op::NormMatmul { .. } | Op::GateUp { .. } => {
                 let rows = u64::from(self.inputs[0].shape()[0].min(n_tokens.max(1)));
                 for weight in self.inputs.iter().filter(|input| input.is_weight()) {
                     cost.weight_bytes += weight.n_bytes();

@@ -1,7 +1,7 @@
 //! Fusions: neighbouring ops of few rows as one, so that a step has fewer dispatches and activations stay where they are.
 
 use crate::recording::{Command, Op, Recording};
-use crate::tensor::{Storage, Tensor};
+use crate::tensor::Tensor;
 
 /// The recording with ops on at most `max_rows` rows joined where one kernel does the work of several: gate, up and SwiGLU;
 /// a norm and what multiplies its rows; what is between the projections of grouped-query attention and the attention of one
@@ -17,11 +17,6 @@ pub fn fuse(recording: &Recording, max_rows: u32) -> Recording {
     fused
 }
 
-/// Whether a tensor ends with the recording, and nobody else can see it.
-fn is_scratch(tensor: Tensor) -> bool {
-    matches!(tensor.storage, Storage::Scratch(_))
-}
-
 /// The commands that read a tensor.
 fn readers(commands: &[Command], tensor: Tensor) -> Vec<usize> {
     let reads = |command: &Command| command.inputs.iter().any(|input| input.storage == tensor.storage);
@@ -33,7 +28,7 @@ fn only_for(commands: &[Command], tensor: Tensor, reader: usize) -> Option<usize
     let writes = |command: &Command| command.outputs.iter().any(|output| output.storage == tensor.storage);
     let writers: Vec<usize> = (0..commands.len()).filter(|&i| writes(&commands[i])).collect();
     match writers[..] {
-        [writer] if is_scratch(tensor) && readers(commands, tensor) == [reader] => Some(writer),
+        [writer] if tensor.is_scratch() && readers(commands, tensor) == [reader] => Some(writer),
         _ => None,
     }
 }
@@ -76,13 +71,13 @@ fn norms(commands: &mut Vec<Command>, max_rows: u32) {
         let readers = readers(commands, h);
         let takes = |&reader: &usize| {
             let command = &commands[reader];
-            let multiplies = matches!(command.op, Op::Matmul | Op::MatmulStacked | Op::GateUp { eps: None });
+            let multiplies = matches!(command.op, Op::Matmul | Op::GateUp { eps: None });
             let reads_rows = command.inputs[1..].iter().all(|input| input.storage != h.storage);
             multiplies && reads_rows && h.shape()[0] <= max_rows && is_kept(commands, x, at, reader)
         };
         // A norm of heads is none of whole rows.
         let whole = weight.n_elems() == u64::from(x.cols());
-        if !is_scratch(h) || !whole || readers.is_empty() || !readers.iter().all(takes) {
+        if !h.is_scratch() || !whole || readers.is_empty() || !readers.iter().all(takes) {
             continue;
         }
         for reader in readers {

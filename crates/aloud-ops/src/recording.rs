@@ -13,12 +13,10 @@ pub enum Op {
         /// Added to the mean square.
         eps: f32,
     },
-    /// See [`crate::matmul`].
+    /// See [`crate::matmul`] and [`crate::matmul_stacked`]. Inputs: x, the weights, the bias if there is one.
     Matmul,
     /// See [`crate::matmul_add`].
     MatmulAdd,
-    /// See [`crate::matmul_stacked`].
-    MatmulStacked,
     /// [`crate::rms_norm`] and what multiplies its rows with weights ([`crate::matmul`], [`crate::matmul_stacked`]) in one;
     /// made by [`crate::fuse`]. Inputs: x, the norm, the weights, the bias if there is one.
     NormMatmul {

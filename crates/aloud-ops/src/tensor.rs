@@ -111,6 +111,12 @@ impl Tensor {
         matches!(self.elem, Elem::Weight(_))
     }
 
+    /// Whether it ends with its recording.
+    #[must_use]
+    pub fn is_scratch(&self) -> bool {
+        matches!(self.storage, Storage::Scratch(_))
+    }
+
     /// Bytes in the file's (or the device's) layout.
     #[must_use]
     pub fn n_bytes(&self) -> u64 {

@@ -35,17 +35,11 @@ fn heads(dispatch: Dispatch, command: &Command, params: &GqaProject) -> Dispatch
     }
 }
 
-/// How keys are spread over workgroups: keys of each, bytes of what they leave behind.
-fn splits(slots: u32, t_max: u32, a: &Attention) -> (u32, u64) {
-    // A decode step spreads the keys; a chunk has rows enough to fill the device.
+/// The walk over the keys, and what merges its splits into `out`, over memory of so many bytes between them.
+fn walk(kernel: &'static Kernel, slots: u32, out: Tensor, t_max: u32, a: &Attention) -> ([Dispatch; 2], u64) {
+    // A decode step spreads the keys over workgroups; a chunk has rows enough to fill the device.
     let split = if t_max == 1 { DECODE_SPLIT } else { slots.next_multiple_of(DECODE_SPLIT) };
     let partials = u64::from(slots.div_ceil(split)) * u64::from(t_max * a.n_heads);
-    (split, partials * u64::from(a.head_dim + 4) * 4)
-}
-
-/// The walk over the keys, and what merges its splits into `out`.
-fn walk(kernel: &'static Kernel, slots: u32, out: Tensor, t_max: u32, a: &Attention) -> ([Dispatch; 2], Vec<u64>) {
-    let (split, bytes) = splits(slots, t_max, a);
     let rows = t_max * (a.n_heads / a.n_kv_heads);
     let rows_held = rows.min(ATTENTION_ROWS);
     let grid =
@@ -54,25 +48,27 @@ fn walk(kernel: &'static Kernel, slots: u32, out: Tensor, t_max: u32, a: &Attent
     let walk = shared(Dispatch::new(kernel, grid)).constant("KV", a.n_kv_heads).constant("SCALE", a.scale);
     let walk = walk.constant("R", rows_held).constant("BLOCK", a.block_tokens);
     let merge = shared(Dispatch::new(&shaders::ATTENTION_MERGE, fixed(a.n_heads, t_max)));
-    ([walk, merge.constant("C", a.head_dim).tensor("o", out)], vec![bytes])
+    ([walk, merge.constant("C", a.head_dim).tensor("o", out)], partials * u64::from(a.head_dim + 4) * 4)
 }
 
 pub fn attention(inputs: &[Tensor], out: Tensor, t_max: u32, a: Attention) -> Selected {
     let k = if inputs[1].elem == Elem::F16 { &shaders::ATTENTION_F16 } else { &shaders::ATTENTION_F32 };
-    let ([walk, merge], temps) = walk(k, inputs[1].shape()[0], out, t_max, &a);
+    let ([walk, merge], bytes) = walk(k, inputs[1].shape()[0], out, t_max, &a);
     let walk = walk.constant("C", a.head_dim).tensor("q", inputs[0]).tensor("k_cache", inputs[1]);
     let walk = walk.tensor("v_cache", inputs[2]).tensor("block_table", inputs[3]);
-    Selected { dispatches: vec![walk, merge], temps }
+    Selected { dispatches: vec![walk, merge], temps: vec![bytes] }
 }
 
 pub fn project_attention(command: &Command, project: &GqaProject, a: Attention) -> Selected {
     let cache = command.outputs[1];
+    let group = a.n_heads / a.n_kv_heads;
+    assert!(group <= ATTENTION_ROWS, "who writes a key reads it alone: {group} query heads share one");
     let k = match (cache.elem == Elem::F16, command.inputs.len() > 3) {
         (true, true) => &shaders::PROJECT_ATTENTION_NORM_F16,
         (true, false) => &shaders::PROJECT_ATTENTION_F16,
         (false, true) => &shaders::PROJECT_ATTENTION_NORM_F32,
         (false, false) => &shaders::PROJECT_ATTENTION_F32,
     };
-    let ([walk, merge], temps) = walk(k, cache.shape()[0], command.outputs[0], 1, &a);
-    Selected { dispatches: vec![heads(walk, command, project), merge], temps }
+    let ([walk, merge], bytes) = walk(k, cache.shape()[0], command.outputs[0], 1, &a);
+    Selected { dispatches: vec![heads(walk, command, project), merge], temps: vec![bytes] }
 }

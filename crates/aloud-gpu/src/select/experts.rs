@@ -1,6 +1,6 @@
 //! Kernels of the experts: a few rows look each slot's expert up, many go through tiles of slots of one expert.
 
-use super::{Bind, Dim, Dispatch, Selected, WeightShape, fixed, kernel, matvec_threads, planes, quant_name};
+use super::{Bind, Dim, Dispatch, Selected, WeightShape, fixed, kernel, matvec_threads, planes, quant_name, suffix};
 use crate::device::DeviceCaps;
 use aloud_ops::{Command, ExpertCount, SlotOrder, Tensor};
 use aloud_shaders as shaders;
@@ -35,10 +35,6 @@ impl<'a> Stack<'a> {
 /// How slots are grouped by expert, where that is done.
 fn order(rows: u32, slots: u32, count: ExpertCount, caps: DeviceCaps) -> Option<SlotOrder> {
     SlotOrder::new(rows, slots, count.n_experts + count.n_shared).filter(|_| !caps.row_by_row())
-}
-
-fn suffix(caps: DeviceCaps) -> &'static str {
-    if caps.subgroup_size.is_some() { "_sg" } else { "" }
 }
 
 pub fn gate_up(

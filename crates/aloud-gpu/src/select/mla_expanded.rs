@@ -70,8 +70,7 @@ fn expand<'a>(
     weight: impl Fn(Tensor) -> (u32, &'a WeightShape),
 ) -> Vec<Dispatch> {
     let Mla { num_attention_heads: h, qk_nope_head_dim: n, v_head_dim: v, kv_lora_rank: k, .. } = mla;
-    let rows =
-        |column0| Product { x: LATENT, y: KV, rows: chunk, k, n_out: h * (n + v), column0, add: false, norm: None };
+    let rows = |column0| Product { column0, ..Product::of(LATENT, KV, [chunk, k, h * (n + v)]) };
     let dispatches = match command.inputs[4..] {
         [keys, values] => {
             let mut all = transposed(mla, chunk, caps, weight(keys));

@@ -11,7 +11,7 @@ use crate::device::DeviceCaps;
 use aloud_ops::{Command, DType, Op, Recording, SamplerBuffers, Tensor};
 use aloud_shaders::{self as shaders, Kernel};
 pub use matmul::rows_one_by_one;
-use matmul::{gate_up, matmul, matvec_threads, normed, small_subgroup, stacked};
+use matmul::{gate_up, matmul, matmul_add, matvec_threads, small_subgroup};
 
 /// What a binding is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +64,6 @@ impl Dispatch {
         self
     }
 
-    /// Binds to something else what was bound before.
-    fn rebind(mut self, name: &'static str, to: Bind) -> Self {
-        self.binds.retain(|(known, _)| *known != name);
-        self.bind(name, to)
-    }
-
     fn tensor(self, name: &'static str, tensor: Tensor) -> Self {
         self.bind(name, Bind::Tensor(tensor))
     }
@@ -103,6 +97,11 @@ fn kernel(name: &str) -> &'static Kernel {
     Kernel::by_name(name).unwrap_or_else(|| panic!("no kernel is named {name}"))
 }
 
+/// What the name of a kernel ends with that uses subgroups where it can.
+fn suffix(caps: DeviceCaps) -> &'static str {
+    if caps.subgroup_size.is_some() { "_sg" } else { "" }
+}
+
 fn quant_name(dtype: DType) -> String {
     dtype.to_string().to_lowercase()
 }
@@ -128,8 +127,8 @@ pub fn select<'a>(
     };
     let mut selected = match command.op {
         Op::Embed => embed(inputs, out, t_max, weight(inputs[1])),
-        Op::Matmul | Op::MatmulAdd => matmul(command, caps, weight(inputs[1])),
-        Op::MatmulStacked | Op::NormMatmul { .. } => stacked(command, caps, &weight),
+        Op::MatmulAdd => matmul_add(command, caps, weight(inputs[1])),
+        Op::Matmul | Op::NormMatmul { .. } => matmul(command, caps, &weight),
         Op::GateUp { eps } => gate_up(command, caps, eps, weight(inputs[1]), weight(inputs[2])),
         Op::NormConcat { eps } => {
             let d = Dispatch::new(&shaders::NORM_CONCAT, fixed(2, rows)).constant("D", width / 2).constant("EPS", eps);

@@ -1,24 +1,17 @@
 //! Kernels of a mixture of experts.
 
-use super::{Bind, Dispatch, Selected, WeightShape, fixed, kernel, matvec_threads, normed, one, planes, quant_name};
+use super::matmul::{Product, product};
+use super::{Dispatch, Selected, WeightShape, fixed, one};
 use crate::device::DeviceCaps;
-use aloud_ops::{Command, GroupScore, Route, Scoring, SlotOrder, Storage};
+use aloud_ops::{Command, GroupScore, Route, Scoring, SlotOrder};
 use aloud_shaders as shaders;
 
-pub fn router(command: &Command, eps: f32, caps: DeviceCaps, (id, shape): (u32, &WeightShape)) -> Selected {
-    let (inputs, outputs) = (&command.inputs, &command.outputs);
-    let ([rows, d], [_, n_out]) = (inputs[0].dims2(), outputs[1].dims2());
-    let suffix = if caps.subgroup_size.is_some() { "_sg" } else { "" };
-    let kernel = kernel(&format!("router_{}{suffix}", quant_name(shape.dtype)));
-    let parts = shape.parts.iter().enumerate().map(|(part, &(row0, n))| {
-        let dispatch = Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("K", d);
-        let dispatch = dispatch.constant("N", n).constant("ROW0", row0).constant("N_OUT", n_out);
-        let dispatch = dispatch.constant("WG", matvec_threads(caps.subgroup_size, d));
-        let dispatch = normed(dispatch, Bind::Tensor(inputs[0]), Some((inputs[1], eps))).tensor("bias", inputs[0]);
-        let dispatch = planes(dispatch, id, part).tensor("x", inputs[0]);
-        dispatch.tensor("h", outputs[0]).tensor("y", outputs[1])
-    });
-    Selected { dispatches: parts.collect(), temps: Vec::new() }
+pub fn router(command: &Command, eps: f32, caps: DeviceCaps, weight: (u32, &WeightShape)) -> Selected {
+    let (&[x, norm, _], &[h, logits]) = (&command.inputs[..], &command.outputs[..]) else {
+        unreachable!("the builder gave three and two")
+    };
+    let place = Product { norm: Some((norm, eps)), normed: Some(h), ..Product::new(x, logits) };
+    Selected { dispatches: product(&place, caps, weight), temps: Vec::new() }
 }
 
 pub fn route(command: &Command, params: &Route, caps: DeviceCaps) -> Selected {
@@ -38,7 +31,7 @@ pub fn route(command: &Command, params: &Route, caps: DeviceCaps) -> Selected {
     let mut selected = one(bias.iter().fold(dispatch, |d, &&bias| d.tensor("bias", bias)));
     let n_experts = n_experts + params.n_shared;
     // Where experts are multiplied row by row, only who keeps the order wants it.
-    let wanted = !caps.row_by_row() || !matches!(outputs[2].storage, Storage::Scratch(_));
+    let wanted = !caps.row_by_row() || !outputs[2].is_scratch();
     if let Some(order) = SlotOrder::new(rows, slots, n_experts).filter(|_| wanted) {
         let sort = Dispatch::new(&shaders::ROUTE_SORT, fixed(1, 1)).constant("E", n_experts).constant("S", slots);
         let sort = sort.constant("M", order.max_tiles).tensor("ids", outputs[0]).tensor("order", outputs[2]);

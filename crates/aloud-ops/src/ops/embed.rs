@@ -7,7 +7,7 @@ use crate::{Elem, Op, Recording, Tensor};
 /// If `table` is not a weight matrix.
 #[track_caller]
 pub fn embed(rec: &mut Recording, tokens: Tensor, table: Tensor) -> Tensor {
-    assert!(matches!(table.elem, Elem::Weight(_)), "embed: the table must be a weight");
+    assert!(table.is_weight(), "embed: the table must be a weight");
     let [_, d] = table.dims2();
     let y = rec.scratch(Elem::F32, &[rec.max_tokens, d]);
     rec.push("embed", Op::Embed, &[tokens, table], &[y]);

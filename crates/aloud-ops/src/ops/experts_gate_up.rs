@@ -36,7 +36,7 @@ impl Routing {
     /// Checks a stack of matrices and gives their rows and columns.
     #[track_caller]
     pub(crate) fn check_stack(&self, name: &str, stack: Tensor) -> [u32; 2] {
-        assert!(matches!(stack.elem, Elem::Weight(_)), "{name}: the experts must be weights");
+        assert!(stack.is_weight(), "{name}: the experts must be weights");
         let [n, rows, cols] = stack.shape() else { panic!("{name}: experts are a stack, not {:?}", stack.shape()) };
         let least = self.n_experts + self.params.n_shared;
         assert!(*n >= least, "{name}: {n} matrices for {least} experts");

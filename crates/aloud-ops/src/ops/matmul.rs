@@ -7,17 +7,7 @@ use crate::{Elem, Op, Recording, Tensor};
 /// If the shapes disagree or `weight` is not a weight.
 #[track_caller]
 pub fn matmul(rec: &mut Recording, name: &str, x: Tensor, weight: Tensor, bias: Option<Tensor>) -> Tensor {
-    assert!(matches!(weight.elem, Elem::Weight(_)), "matmul: the right side must be a weight");
-    let ([t, k], [n, wk]) = (x.dims2(), weight.dims2());
-    assert_eq!(k, wk, "matmul {name}: x is [T, {k}], weight is [{n}, {wk}]");
-    let y = rec.scratch(Elem::F32, &[t, n]);
-    let mut inputs = vec![x, weight];
-    if let Some(bias) = bias {
-        assert_eq!(bias.dims1(), [n], "matmul {name}: bias must be [N]");
-        inputs.push(bias);
-    }
-    rec.push(name, Op::Matmul, &inputs, &[y]);
-    y
+    matmul_stacked(rec, name, x, &[weight], bias)
 }
 
 /// A linear layer added to what is there: `into[t, n] += sum_k x[t, k] * weight[n, k]`, as a residual stream wants it.
@@ -27,7 +17,7 @@ pub fn matmul(rec: &mut Recording, name: &str, x: Tensor, weight: Tensor, bias: 
 /// If the shapes disagree or `weight` is not a weight.
 #[track_caller]
 pub fn matmul_add(rec: &mut Recording, name: &str, x: Tensor, weight: Tensor, into: Tensor) {
-    assert!(matches!(weight.elem, Elem::Weight(_)), "matmul_add: the right side must be a weight");
+    assert!(weight.is_weight(), "matmul_add: the right side must be a weight");
     let ([t, k], [n, wk]) = (x.dims2(), weight.dims2());
     assert_eq!(k, wk, "matmul_add {name}: x is [T, {k}], weight is [{n}, {wk}]");
     assert_eq!(into.dims2(), [t, n], "matmul_add {name}: the sum must be [T, N]");
@@ -44,18 +34,18 @@ pub fn matmul_add(rec: &mut Recording, name: &str, x: Tensor, weight: Tensor, in
 pub fn matmul_stacked(rec: &mut Recording, name: &str, x: Tensor, weights: &[Tensor], bias: Option<Tensor>) -> Tensor {
     let [t, k] = x.dims2();
     let rows = weights.iter().map(|weight| {
-        assert!(matches!(weight.elem, Elem::Weight(_)), "matmul_stacked: the right sides must be weights");
+        assert!(weight.is_weight(), "matmul: the right side must be a weight");
         let [n, wk] = weight.dims2();
-        assert_eq!(k, wk, "matmul_stacked {name}: x is [T, {k}], a weight is [{n}, {wk}]");
+        assert_eq!(k, wk, "matmul {name}: x is [T, {k}], weight is [{n}, {wk}]");
         n
     });
     let n = rows.sum();
     let y = rec.scratch(Elem::F32, &[t, n]);
     let mut inputs: Vec<Tensor> = [x].into_iter().chain(weights.iter().copied()).collect();
     if let Some(bias) = bias {
-        assert_eq!(bias.dims1(), [n], "matmul_stacked {name}: bias must be [sum N]");
+        assert_eq!(bias.dims1(), [n], "matmul {name}: bias must be [sum N]");
         inputs.push(bias);
     }
-    rec.push(name, Op::MatmulStacked, &inputs, &[y]);
+    rec.push(name, Op::Matmul, &inputs, &[y]);
     y
 }

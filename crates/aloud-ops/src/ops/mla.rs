@@ -1,4 +1,4 @@
-use crate::{Elem, Tensor};
+use crate::Tensor;
 
 /// The numbers of multi-head latent attention (MLA).
 ///
@@ -96,6 +96,6 @@ impl KvUp {
             KvUp::Split { k, v: up } => k.shape() == [h, r, n] && up.shape() == [h, v, r],
         };
         assert!(fits, "kv_b: {:?} does not fit {mla:?}", self.tensors());
-        assert!(self.tensors().iter().all(|t| matches!(t.elem, Elem::Weight(_))), "kv_b must be a weight");
+        assert!(self.tensors().iter().all(Tensor::is_weight), "kv_b must be a weight");
     }
 }
