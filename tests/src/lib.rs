@@ -138,11 +138,26 @@ pub fn executors() -> Vec<(String, GpuExecutor)> {
             }
             // The plain variant also runs with the driver's index checks on: both must agree with the oracle.
             let options = GpuOptions { subgroups, checked_shaders: !subgroups, ..GpuOptions::default() };
-            let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
-            all.push((format!("{} (subgroups: {subgroups})", summary.name), GpuExecutor::new(gpu)));
+            all.push((format!("{} (subgroups: {subgroups})", summary.name), open(summary.index, options)));
         }
     }
     all
+}
+
+/// An executor on every adapter, opened like this.
+#[must_use]
+pub fn opened(options: GpuOptions) -> Vec<(String, GpuExecutor)> {
+    let summaries = pollster::block_on(adapters());
+    summaries.into_iter().map(|summary| (summary.name, open(summary.index, options))).collect()
+}
+
+/// An executor on the adapter of this number.
+///
+/// # Panics
+/// If it does not open.
+#[must_use]
+pub fn open(index: usize, options: GpuOptions) -> GpuExecutor {
+    GpuExecutor::new(pollster::block_on(Gpu::open(&Choice::Named(index.to_string()), options)).expect("opens"))
 }
 
 /// Something that can be recorded on any executor: it creates its inputs and returns the tensors to compare.

@@ -1,9 +1,9 @@
 //! Where a model can run: the CPU oracle, and every adapter in its variants.
 
-use crate::relative_error;
+use crate::{open, relative_error};
 use aloud_cpu::CpuExecutor;
 use aloud_engine::{Control, Engine, EngineError, EngineOptions, Event, Generation, Request, Sampling};
-use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
+use aloud_gpu::{GpuExecutor, GpuOptions, adapters};
 use aloud_ops::Executor;
 use std::ops::ControlFlow;
 
@@ -81,8 +81,7 @@ impl Place {
     #[must_use]
     pub fn gpu_executor(&self) -> GpuExecutor {
         let Place::Gpu { index, options, .. } = self else { panic!("the oracle is no GPU") };
-        let gpu = pollster::block_on(Gpu::open(&Choice::Named(index.to_string()), *options)).expect("opens");
-        GpuExecutor::new(gpu)
+        open(*index, *options)
     }
 
     /// A model loaded here.

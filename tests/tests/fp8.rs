@@ -1,9 +1,9 @@
 //! FP8 weights from their two tensors to products on every adapter.
 
 use aloud_format::{DType, Fp8Scales, quant::f8_e4m3, quantize_fp8};
-use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
+use aloud_gpu::GpuOptions;
 use aloud_ops::{Executor, Recording, Step, Tensor};
-use aloud_tests::{Numbers, Scenario, check, executors, expose, floats, integers, relative_error, run, weight};
+use aloud_tests::{Numbers, Scenario, check, executors, expose, floats, integers, opened, relative_error, run, weight};
 
 /// f32 sums in another order than f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
@@ -133,11 +133,9 @@ impl Scenario for Stack {
 
 #[test]
 fn stacks_in_parts_of_whole_matrices() {
-    for summary in pollster::block_on(adapters()) {
-        // Two matrices of 96 rows of 160 bytes fit into a binding.
-        let options = GpuOptions { max_binding_bytes: Some(32 << 10), ..GpuOptions::default() };
-        let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
-        let mut small = [(summary.name.clone(), GpuExecutor::new(gpu))];
+    // Two matrices of 96 rows of 160 bytes fit into a binding.
+    for small in opened(GpuOptions { max_binding_bytes: Some(32 << 10), ..GpuOptions::default() }) {
+        let mut small = [small];
         for dtype in [DType::F8_B32, DType::Q8_0] {
             check(&format!("stack in {dtype}"), &Stack { dtype, shape: [5, 96, 160] }, 1, SUMS, &mut small);
         }

@@ -3,11 +3,12 @@
 use aloud_cpu::CpuExecutor;
 use aloud_engine::EngineOptions;
 use aloud_format::DType;
-use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
-use aloud_ops::{Attention, Elem, Executor, GqaProject, KvCache, Op, Recording, RopePairing, Step, Tensor, fuse};
+use aloud_gpu::GpuOptions;
+use aloud_ops::{Elem, Executor, GqaProject, Op, Recording, RopePairing, Step, Tensor, fuse};
 use aloud_tests::places::{AnyEngine, Place, gpus, greedy};
+use aloud_tests::scenarios::gqa::Heads;
 use aloud_tests::tiny::{Family, SHORT, Tiny};
-use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose, fill_cache, floats, integers, run, weight};
+use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose, floats, opened, run, weight};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
@@ -131,65 +132,21 @@ fn joined_kernels() {
     }
 }
 
-/// A token's heads, put into a filled cache and attended to it.
-struct Heads {
-    shape: [u32; 3],
-    elem: Elem,
-    pairing: RopePairing,
-    qk_norm: bool,
-    pos: u32,
-}
-
-impl Scenario for Heads {
-    fn step(&self) -> Step {
-        Step { pos: self.pos, n_tokens: 1, ..Step::default() }
-    }
-
-    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
-        let &Heads { shape: [n_heads, n_kv_heads, head_dim], elem, pairing, pos, .. } = self;
-        let mut numbers = Numbers::new(u64::from(pos + head_dim));
-        // Keys and values of both sides round to halves alike: few bits, turned by quarters.
-        let mut some = |shape: &[u32]| -> Vec<f32> {
-            let n = shape.iter().product::<u32>() as usize;
-            numbers.with_outliers(n).iter().map(|v| (v * 8.0).round() / 8.0).collect()
-        };
-        let width = n_kv_heads * head_dim;
-        // The blocks lie in reverse, so that a kernel that ignores the table is found out.
-        let slots = (pos + 33).next_multiple_of(32);
-        let blocks: Vec<u32> = (0..slots / 32).rev().collect();
-        let side = |e: &mut E| e.create_state("cache", elem, &[slots, width]).expect("fits");
-        let block_table = integers(e, &[slots / 32], &blocks);
-        let cache = KvCache { k: side(e), v: side(e), block_table, block_tokens: 32 };
-        let [k, v] = [(); 2].map(|()| some(&[pos, width]));
-        fill_cache(e, &k, &v, &cache);
-        let project = GqaProject { n_heads, n_kv_heads, head_dim, pairing, eps: 1e-5, block_tokens: 32 };
-        let scale = 0.3 / (head_dim as f32).sqrt();
-        let attention = Attention { n_heads, n_kv_heads, head_dim, scale, block_tokens: 32 };
-        let qkv = floats(e, &[1, project.width()], &some(&[project.width()]));
-        let norms = self.qk_norm.then(|| floats(e, &[2, head_dim], &some(&[2, head_dim])));
-        let turns = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]];
-        let pairs = ((pos + 1) * head_dim / 2) as usize;
-        let table: Vec<f32> = (0..pairs).flat_map(|i| turns[(i * 7 + i / 11) % 4]).collect();
-        let table = floats(e, &[pos + 1, head_dim], &table);
-        let mut rec = Recording::new(at, 1);
-        let q = aloud_ops::gqa_project(&mut rec, qkv, norms, table, &cache, project);
-        aloud_ops::attention(&mut rec, q, &cache, attention);
-        assert_eq!(fuse(&rec, 1).commands.len(), if n_heads / n_kv_heads > 8 { 2 } else { 1 });
-        let y = expose(e, &mut rec);
-        (rec, vec![y])
-    }
-}
-
 #[test]
 fn heads_and_attention() {
-    let mut executors = executors();
+    let (mut oracle, mut executors) = (CpuExecutor::new(), executors());
     for (shape, pos) in [([9, 3, 64], 300), ([4, 4, 32], 0), ([28, 4, 128], 127), ([8, 1, 8], 128), ([12, 1, 16], 40)] {
         for (elem, qk_norm, pairing) in [
             (Elem::F16, false, RopePairing::Halves),
             (Elem::F32, false, RopePairing::Interleaved),
             (Elem::F32, true, RopePairing::Halves),
         ] {
-            let case = Heads { shape, elem, pairing, qk_norm, pos };
+            let [n_heads, n_kv_heads, head_dim] = shape;
+            let params = GqaProject { n_heads, n_kv_heads, head_dim, pairing, eps: 1e-5, block_tokens: 32 };
+            let case = Heads { params, elem, qk_norm, pos, t_max: 1, t: 1, queries: false, attend: true };
+            let at = oracle.create_state("step", Elem::U32, &[4]).expect("fits");
+            let joined = fuse(&case.record(&mut oracle, at).0, 1).commands.len();
+            assert_eq!(joined, if n_heads / n_kv_heads > 8 { 2 } else { 1 });
             let name = format!("heads {shape:?} at {pos} {elem:?} {pairing:?}, norms: {qk_norm}");
             // Large scores: an error of 1e-6 in one is an error of 1e-5 in its weight.
             check(&name, &case, pos + 1, 2e-5, &mut executors);
@@ -200,10 +157,8 @@ fn heads_and_attention() {
 #[test]
 fn joined_kernels_in_parts() {
     // Weights larger than a binding are cut by rows; the cuts must not show.
-    for summary in pollster::block_on(adapters()) {
-        let options = GpuOptions { max_binding_bytes: Some(16 << 10), ..GpuOptions::default() };
-        let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
-        let mut small = [(summary.name.clone(), GpuExecutor::new(gpu))];
+    for small in opened(GpuOptions { max_binding_bytes: Some(16 << 10), ..GpuOptions::default() }) {
+        let mut small = [small];
         for then in ALL {
             let block = Block { dtype: DType::Q4_1, then, t_max: 1, t: 1, n: 301, d: 288 };
             check(&format!("{then:?} in parts"), &block, 1, SUMS, &mut small);
@@ -257,7 +212,7 @@ fn single(place: &Place) -> Place {
 }
 
 /// Dispatches of a layer: by dense layers, then by those with experts.
-fn most_dispatches(family: Family) -> [usize; 2] {
+fn dispatches(family: Family) -> [usize; 2] {
     match family {
         Family::Llama | Family::Qwen2 | Family::Qwen3 => [6, 0],
         // The norm of latent keys, the cache and the absorbed weights each have a kernel; queries without a latent have none.
@@ -286,7 +241,7 @@ fn joined_models_say_the_same_in_fewer_dispatches() {
             let [dense, experts] = joined.2;
             println!("{family:?} on {place}: {} dispatches, {}", joined.1.dispatches, single.1.dispatches);
             assert_eq!(joined.0, single.0, "{family:?} on {place}");
-            let [per_dense, per_experts] = most_dispatches(family);
+            let [per_dense, per_experts] = dispatches(family);
             assert_eq!(joined.1.dispatches, dense * per_dense + experts * per_experts + 4, "{family:?} on {place}");
             assert_eq!(joined.3, joined.1.dispatches, "what is foretold of {family:?}");
             assert_eq!(joined.1.cost.weight_bytes, single.1.cost.weight_bytes, "{family:?} on {place}");

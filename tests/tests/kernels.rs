@@ -2,12 +2,14 @@
 
 use aloud_cpu::CpuExecutor;
 use aloud_format::DType;
+use aloud_gpu::GpuOptions;
 use aloud_ops::{
     Attention, Elem, Executor, GqaProject, KvCache, Recording, RopePairing, SampleRow, SamplerBuffers, SamplerState,
     Step, Tensor,
 };
+use aloud_tests::scenarios::gqa::Heads;
 use aloud_tests::{
-    FORMATS, Numbers, Scenario, check, executors, expose, expose_all, fill_cache, floats, integers, run, weight,
+    FORMATS, Numbers, Scenario, check, executors, expose, fill_cache, floats, integers, opened, run, weight,
     write_cache,
 };
 
@@ -91,11 +93,8 @@ fn matmul() {
 #[test]
 fn matmul_in_parts() {
     // A weight larger than a binding is cut by rows; the cut must not show. 3 rows of Q4_1 with an odd number of blocks.
-    use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
-    for summary in pollster::block_on(adapters()) {
-        let options = GpuOptions { max_binding_bytes: Some(16 << 10), ..GpuOptions::default() };
-        let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
-        let mut small = [(summary.name.clone(), GpuExecutor::new(gpu))];
+    for small in opened(GpuOptions { max_binding_bytes: Some(16 << 10), ..GpuOptions::default() }) {
+        let mut small = [small];
         for dtype in [DType::Q4_1, DType::Q5_0, DType::F16, DType::F8_B32] {
             for t in [1, 3] {
                 let case = Matmul { dtype, t_max: t, t, n: 301, k: 288, then: Then::Add };
@@ -150,7 +149,6 @@ impl QwenEmbedding {
 
 #[test]
 fn qwen_embedding_with_bindings_of_128_mib() {
-    use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
     let (d, period) = (QwenEmbedding::D as usize, QwenEmbedding::PERIOD as usize);
     let mut rows = vec![0.0; period * d];
     aloud_format::dequantize(DType::Q4_K, &QwenEmbedding::rows(), &mut rows).expect("whole blocks");
@@ -160,13 +158,12 @@ fn qwen_embedding_with_bindings_of_128_mib() {
     let mut products = vec![0.0; period];
     aloud_cpu::ops::matmul(&QwenEmbedding::x(), &rows, None, d, &mut products);
     let product: Vec<f32> = (0..QwenEmbedding::V as usize).map(|i| products[i % period]).collect();
-    for summary in pollster::block_on(adapters()) {
-        let options = GpuOptions { max_binding_bytes: Some(128 << 20), ..GpuOptions::default() };
-        let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
-        let got = QwenEmbedding::run(&mut GpuExecutor::new(gpu), &tokens);
+    let options = GpuOptions { max_binding_bytes: Some(128 << 20), ..GpuOptions::default() };
+    for (adapter, mut executor) in opened(options) {
+        let got = QwenEmbedding::run(&mut executor, &tokens);
         for (got, expected, tolerance) in [(&got[0], &looked_up, 1e-7), (&got[1], &product, SUMS)] {
             let error = aloud_tests::relative_error(got, expected);
-            assert!(error <= tolerance, "{}: off by {error:.2e}, allowed {tolerance:.0e}", summary.name);
+            assert!(error <= tolerance, "{adapter}: off by {error:.2e}, allowed {tolerance:.0e}");
         }
     }
 }
@@ -304,55 +301,6 @@ fn matmul_stacked() {
     }
 }
 
-/// Heads turned, queries on their way and the rest in a cache, of which all is looked at.
-struct Heads {
-    params: GqaProject,
-    elem: Elem,
-    qk_norm: bool,
-    t_max: u32,
-    t: u32,
-}
-
-impl Scenario for Heads {
-    fn step(&self) -> Step {
-        step(45, self.t)
-    }
-
-    fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
-        let (p, mut numbers) = (self.params, Numbers::new(u64::from(self.params.head_dim)));
-        let mut rows = |e: &mut E, shape: &[u32]| {
-            // Halves of both sides round alike where all values have few bits; turning by quarters keeps them so.
-            let values = numbers.with_outliers(shape.iter().product::<u32>() as usize);
-            floats(e, shape, &values.iter().map(|v| (v * 8.0).round() / 8.0).collect::<Vec<_>>())
-        };
-        let qkv = rows(e, &[self.t_max, p.width()]);
-        let norms = self.qk_norm.then(|| rows(e, &[2, p.head_dim]));
-        let turns = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [1.0, 1.0]];
-        let n_angles = (50 + self.t_max) * p.head_dim / 2;
-        let table: Vec<f32> = (0..n_angles as usize).flat_map(|i| turns[(i * 7 + i / 11) % 5]).collect();
-        let table = floats(e, &[50 + self.t_max, p.head_dim], &table);
-        // The blocks lie in reverse, so that a kernel that ignores the table is found out.
-        let side = |e: &mut E| e.create_state("cache", self.elem, &[96, p.n_kv_heads * p.head_dim]).expect("fits");
-        let block_table = integers(e, &[3], &[2, 1, 0]);
-        let cache = KvCache { k: side(e), v: side(e), block_table, block_tokens: 32 };
-        let mut rec = Recording::new(at, self.t_max);
-        aloud_ops::gqa_project(&mut rec, qkv, norms, table, &cache, p);
-        // Attention in which all keys are alike would see nothing of the keys: their weights differ here.
-        let (n_heads, n_kv_heads, head_dim) = (p.n_heads, p.n_kv_heads, p.head_dim);
-        let y = rec.commands[0].outputs[0];
-        if n_heads % n_kv_heads == 0 && head_dim % 8 == 0 {
-            let scale = 0.02;
-            let params = Attention { n_heads, n_kv_heads, head_dim, scale, block_tokens: 32 };
-            aloud_ops::attention(&mut rec, y, &cache, params);
-            let o = rec.commands[1].outputs[0];
-            let both = expose_all(e, &mut rec, &[y, o]);
-            return (rec, both);
-        }
-        let y = expose_all(e, &mut rec, &[y]);
-        (rec, y)
-    }
-}
-
 #[test]
 fn gqa_project() {
     let mut executors = executors();
@@ -366,7 +314,9 @@ fn gqa_project() {
             (RopePairing::Interleaved, true, Elem::F32),
         ] {
             let params = GqaProject { n_heads, n_kv_heads, head_dim, pairing, eps: 1e-5, block_tokens: 32 };
-            let case = Heads { params, elem, qk_norm, t_max, t };
+            // Of other shapes, attention has no kernel.
+            let attend = n_heads % n_kv_heads == 0 && head_dim % 8 == 0;
+            let case = Heads { params, elem, qk_norm, pos: 45, t_max, t, queries: true, attend };
             let name = format!("gqa_project {n_heads}/{n_kv_heads} heads of {head_dim} {pairing:?} {elem:?}");
             check(&name, &case, 45 + t, 2e-5, &mut executors);
         }

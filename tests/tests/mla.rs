@@ -2,10 +2,10 @@
 
 use aloud_cpu::CpuExecutor;
 use aloud_format::DType;
-use aloud_gpu::GpuExecutor;
+use aloud_gpu::{GpuExecutor, GpuOptions};
 use aloud_ops::{Elem, Op};
 use aloud_tests::scenarios::mla::{Absorbed, EPS, LITE, Layer, ODD, Project, TINY};
-use aloud_tests::{FORMATS, Scenario, check, executors, integers, relative_error, run};
+use aloud_tests::{FORMATS, Scenario, check, executors, integers, opened, relative_error, run};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
@@ -98,11 +98,8 @@ fn mla_attention() {
 
 #[test]
 fn weights_in_parts() {
-    use aloud_gpu::{Choice, Gpu, GpuOptions, adapters};
-    for summary in pollster::block_on(adapters()) {
-        let options = GpuOptions { max_binding_bytes: Some(16 << 10), ..GpuOptions::default() };
-        let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
-        let mut small = [(summary.name.clone(), GpuExecutor::new(gpu))];
+    for small in opened(GpuOptions { max_binding_bytes: Some(16 << 10), ..GpuOptions::default() }) {
+        let mut small = [small];
         for joint in [true, false] {
             for dtype in [DType::F32, DType::Q8_0, DType::Q5_0] {
                 let at = (29, 2, 2);

@@ -2,10 +2,10 @@
 
 use aloud_cpu::CpuExecutor;
 use aloud_format::DType;
-use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
+use aloud_gpu::GpuOptions;
 use aloud_ops::{Elem, Executor};
 use aloud_tests::scenarios::mla_expanded::Expanded;
-use aloud_tests::{Scenario, check, executors, integers, relative_error, run};
+use aloud_tests::{Scenario, check, executors, integers, opened, relative_error, run};
 
 /// Scores of some units of e: an error of 1e-6 in one is an error of 1e-5 in its weight.
 const WEIGHTS: f64 = 2e-5;
@@ -52,11 +52,10 @@ fn formats_of_transposed_keys() {
 #[test]
 fn small_bindings() {
     // Weights in parts of one to three heads, keys and values for 128 tokens at a time.
-    for summary in pollster::block_on(adapters()) {
-        for subgroups in [true, false] {
-            let options = GpuOptions { max_binding_bytes: Some(420 << 10), subgroups, ..GpuOptions::default() };
-            let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
-            let mut small = [(summary.name.clone(), GpuExecutor::new(gpu))];
+    for subgroups in [true, false] {
+        let options = GpuOptions { max_binding_bytes: Some(420 << 10), subgroups, ..GpuOptions::default() };
+        for small in opened(options) {
+            let mut small = [small];
             for joint in [true, false] {
                 let case = Expanded::new([4, 512, 32, 64, 64], Elem::F16, DType::F32, joint, [300, 5, 5]);
                 check(&case.name(), &case, case.n_kv(), WEIGHTS, &mut small);

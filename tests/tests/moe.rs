@@ -2,9 +2,9 @@
 
 use aloud_cpu::CpuExecutor;
 use aloud_format::DType;
-use aloud_gpu::GpuExecutor;
+use aloud_gpu::{GpuExecutor, GpuOptions};
 use aloud_ops::{Executor, GroupScore, Recording, Route, Routing, Scoring, Step, Tensor};
-use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose_all, floats, run, weight};
+use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose_all, floats, opened, run, weight};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
@@ -302,13 +302,11 @@ fn experts_of_every_shape() {
 
 #[test]
 fn experts_in_parts() {
-    use aloud_gpu::{Choice, Gpu, GpuOptions, adapters};
-    for summary in pollster::block_on(adapters()) {
-        for subgroups in [true, false] {
-            // 25 KiB hold two matrices of 64 x 96 in F16, three in Q8_0.
-            let options = GpuOptions { subgroups, max_binding_bytes: Some(25 << 10), ..GpuOptions::default() };
-            let gpu = pollster::block_on(Gpu::open(&Choice::Named(summary.index.to_string()), options)).expect("opens");
-            let mut small = [(summary.name.clone(), GpuExecutor::new(gpu))];
+    for subgroups in [true, false] {
+        // 25 KiB hold two matrices of 64 x 96 in F16, three in Q8_0.
+        let options = GpuOptions { subgroups, max_binding_bytes: Some(25 << 10), ..GpuOptions::default() };
+        for small in opened(options) {
+            let mut small = [small];
             for (dtype, t) in [(DType::Q8_0, 2), (DType::Q5_0, 11), (DType::F16, 1), (DType::F16, 12)] {
                 let case = Experts { dtype, t_max: t, t, count: [4, 2, 1], i: 64, d: 96, ids: Ids::Mixed };
                 check_experts(&case, &mut small);

@@ -7,6 +7,7 @@ use aloud_ops::{
     SamplerBuffers, SamplerState, Scoring, Step, Tensor,
 };
 use aloud_tests::scenarios::drafts::{Lookup, Predict, Verify};
+use aloud_tests::scenarios::gqa::Heads;
 use aloud_tests::scenarios::mla::{Absorbed, Project};
 use aloud_tests::scenarios::mla_expanded::Expanded;
 use aloud_tests::{Numbers, Scenario, expose, expose_all, fill_cache, floats, integers, weight, write_cache};
@@ -48,7 +49,7 @@ enum Kind {
         bias: bool,
     },
     RmsNorm,
-    Turn,
+    Heads(Heads),
     Attention {
         elem: Elem,
         pos: u32,
@@ -94,7 +95,17 @@ pub fn all() -> Vec<Case> {
         floats("matmul Q4_1, add_bias".to_owned(), SUMS, matmul(DType::Q4_1)),
         floats("matmul F8_B32, add_bias".to_owned(), SUMS, matmul(DType::F8_B32)),
         floats("rms_norm".to_owned(), SUMS, Kind::RmsNorm),
-        floats("gqa_project with norms".to_owned(), SUMS, Kind::Turn),
+        floats("gqa_project with norms".to_owned(), SUMS, Kind::Heads(Heads { queries: true, attend: false, ..HEADS })),
+        floats(
+            "project_attention, attention_merge with norms and an f32 cache".to_owned(),
+            SCORES,
+            Kind::Heads(Heads { t_max: 1, t: 1, ..HEADS }),
+        ),
+        floats(
+            "project_attention, attention_merge with an f16 cache: over two splits".to_owned(),
+            SCORES,
+            Kind::Heads(Heads { qk_norm: false, elem: Elem::F16, pos: 150, t_max: 1, t: 1, ..HEADS }),
+        ),
         floats(
             "gqa_project, attention, attention_merge with an f16 cache: a chunk".to_owned(),
             SCORES,
@@ -148,12 +159,32 @@ fn step(pos: u32, n_tokens: u32) -> Step {
     Step { pos, n_tokens, ..Step::default() }
 }
 
+/// Heads with norms behind five positions.
+const HEADS: Heads = Heads {
+    params: GqaProject {
+        n_heads: 3,
+        n_kv_heads: 1,
+        head_dim: 64,
+        pairing: RopePairing::Halves,
+        eps: 1e-5,
+        block_tokens: 32,
+    },
+    elem: Elem::F32,
+    qk_norm: true,
+    pos: 5,
+    t_max: 4,
+    t: 3,
+    queries: false,
+    attend: true,
+};
+
 impl Scenario for Case {
     fn step(&self) -> Step {
         match self.kind {
             Kind::Matmul { t, .. } => step(0, t),
             Kind::Attention { pos, t, .. } => step(pos, t),
             Kind::Sampler(_) => Step { n_generated: 16, ..step(17, 1) },
+            Kind::Heads(case) => case.step(),
             Kind::MlaProject(ref case) => case.step(),
             Kind::MlaAbsorbed(ref case) => case.step(),
             Kind::MlaExpanded(ref case) => case.step(),
@@ -187,7 +218,7 @@ impl Scenario for Case {
                 let (x, scale) = (rows(e, &[4, 576]), rows(e, &[576]));
                 aloud_ops::rms_norm(&mut rec, x, scale, 1e-5);
             }
-            Kind::Turn => return turn(e, at),
+            Kind::Heads(case) => return case.record(e, at),
             Kind::Attention { elem, pos, t_max, .. } => return attend(e, at, elem, pos, t_max),
             Kind::Swiglu => {
                 let (a, b) = (rows(e, &[4, 65]), rows(e, &[4, 65]));
@@ -223,30 +254,6 @@ impl Scenario for Case {
         let y = expose(e, &mut rec);
         (rec, vec![y])
     }
-}
-
-/// Heads of queries, keys and values, of which the queries are looked at.
-fn turn<E: Executor>(e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
-    let mut numbers = Numbers::new(5);
-    let mut rows = |e: &mut E, shape: &[u32]| {
-        let values = numbers.with_outliers(shape.iter().product::<u32>() as usize);
-        floats(e, shape, &values)
-    };
-    let params = GqaProject {
-        n_heads: 3,
-        n_kv_heads: 1,
-        head_dim: 64,
-        pairing: RopePairing::Halves,
-        eps: 1e-5,
-        block_tokens: 32,
-    };
-    let (qkv, norms, table) = (rows(e, &[4, params.width()]), rows(e, &[2, 64]), rows(e, &[9, 64]));
-    let [k, v] = [(); 2].map(|()| e.create_state("cache", Elem::F32, &[32, 64]).expect("fits"));
-    let cache = KvCache { k, v, block_table: integers(e, &[1], &[0]), block_tokens: 32 };
-    let mut rec = Recording::new(at, 4);
-    aloud_ops::gqa_project(&mut rec, qkv, Some(norms), table, &cache, params);
-    let y = expose(e, &mut rec);
-    (rec, vec![y])
 }
 
 /// Fills a cache up to `pos` by the op that fills it in life, then attends to it.
