@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{run, workspace};
+use crate::{run, setup, workspace};
 
 /// Debian's release whose own Mesa is too old for the GPUs of the report, and where it has a newer one.
 const OLD: (&str, &str) = ("bookworm", "bookworm-backports");
@@ -46,17 +46,19 @@ fn driver() -> Result<PathBuf> {
         return Ok(to);
     }
     ensure!(cfg!(target_arch = "x86_64"), "the driver is unpacked on x86_64 alone");
-    let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let of = |key: &str| os_release.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("").trim_matches('"');
-    let (id, codename) = (of("ID="), of("VERSION_CODENAME="));
-    ensure!(id == "debian", "the driver comes as a package of Debian, and this is {id:?}");
+    let codename = setup::debian().context("the driver comes as a package of Debian, and this is another system")?;
+    // What an earlier try left behind is no driver.
+    match fs::remove_dir_all(&to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
     let apt = to.join("apt");
     for folder in ["lists/partial", "cache/archives/partial", "sources"] {
         fs::create_dir_all(apt.join(folder)).with_context(|| apt.display().to_string())?;
     }
-    let uri = repository(codename)?;
+    let uri = repository(&codename)?;
     let mut sources = format!("deb {uri} {codename} main\n");
-    let from = if codename == OLD.0 { OLD.1 } else { codename };
+    let from = if codename == OLD.0 { OLD.1 } else { &codename };
     if from != codename {
         sources += &format!("deb {uri} {from} main\n");
     }

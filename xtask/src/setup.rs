@@ -119,10 +119,16 @@ fn present(what: &str) -> Result<()> {
     Ok(())
 }
 
+/// The name of Debian's release, if this is Debian.
+pub fn debian() -> Option<String> {
+    let os_release = std::fs::read_to_string("/etc/os-release").ok()?;
+    let of = |key: &str| os_release.lines().find_map(|line| line.strip_prefix(key));
+    (of("ID=") == Some("debian")).then(|| of("VERSION_CODENAME=").unwrap_or_default().to_owned())
+}
+
 /// Installs Debian packages, or says what to do on a system that is not Debian.
 fn debian_packages(packages: &[&str], why: &str, elsewhere: &str) -> Result<()> {
-    let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    if !os_release.lines().any(|line| line == "ID=debian") {
+    if debian().is_none() {
         bail!(
             "missing: {} ({why}). This is not Debian, so install it yourself and run this again:\n{elsewhere}",
             packages.join(", ")

@@ -30,7 +30,8 @@ impl Loop {
 }
 
 /// The loop that matters most, without loops within it: of those that read `binding` the one with the most instructions on
-/// vectors, or with the most and densest multiply-adds if no binding is given. `bindings` are the numbers of the bindings in the order of their descriptors.
+/// vectors, or with the most and densest multiply-adds if no binding is given. `bindings` are the numbers of the bindings in
+/// the order of their descriptors.
 pub fn main_loop(assembly: &str, bindings: &[u32], binding: Option<u32>) -> Option<Loop> {
     let lines: Vec<String> = assembly.lines().map(plain).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();

@@ -11,7 +11,7 @@ mod table;
 mod vulkan;
 
 use aloud_shaders::ALL;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use cards::{CARDS, Card};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
@@ -91,13 +91,9 @@ fn main() -> Result<()> {
         std::fs::write(&args.out, text).with_context(|| args.out.display().to_string())?;
         eprintln!("wrote {}", args.out.display());
     }
-    match failures.iter().filter(|failure| failure.known.is_none()).count() {
-        0 => Ok(()),
-        n => {
-            let listed: Vec<String> = failures.iter().filter(|f| f.known.is_none()).map(ToString::to_string).collect();
-            bail!("{n} kernels are not as they should be:\n{}", listed.join("\n"))
-        }
-    }
+    let new: Vec<String> = failures.iter().filter(|f| f.known.is_none()).map(ToString::to_string).collect();
+    ensure!(new.is_empty(), "{} kernels are not as they should be:\n{}", new.len(), new.join("\n"));
+    Ok(())
 }
 
 /// This program once more, told by the environment which GPU to compile for.

@@ -26,6 +26,8 @@ const SIZES: &[(&str, f64)] = &[
     ("M", 64.0),
     ("WG", 64.0),
     ("ROW_GROUPS", 128.0),
+    // What joined kernels do besides counts against them.
+    ("NORM", 1.0),
 ];
 
 /// Where a name means something else, by the beginning of a kernel's name.
