@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-from tiny_r1 import experts, export, model, student, tokens
+from tiny_r1 import experts, export, model, rejection, student, tokens
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--to", type=Path, default=Path("../models"))
-    parser.add_argument("--stage", default="rejection", help="which stage's teacher (default: rejection, the last)")
+    parser.add_argument("--stage", default=rejection.PASSES[-1], help="which stage's teacher (default: the last)")
     args = parser.parse_args()
     experts.COMPILE = False
     text = tokens.Text.load(args.work / "tokenizer.json")

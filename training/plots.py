@@ -9,6 +9,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
+from tiny_r1 import precision, rejection  # noqa: E402
+
 plt.rcParams.update({"figure.figsize": (7, 3.6), "figure.dpi": 110, "axes.grid": True, "grid.alpha": 0.3})
 
 
@@ -47,7 +49,7 @@ def grpo_plot(work: Path, figure):
 
 def precision_plot(work: Path, axes):
     for name in ("f32", "fp8"):
-        lines = log(work, f"precision-{name}")
+        lines = log(work, f"precision-{name}-{precision.PAIRS[0]}")
         axes.plot([line["step"] for line in lines], smooth([line["loss"] for line in lines]), label=name)
     axes.set(xlabel="step", ylabel="cross entropy (nats)", yscale="log", title="FP8 against f32, same batches")
     axes.legend()
@@ -101,7 +103,7 @@ def main():
     parser.add_argument("--to", type=Path, default=Path("plots"))
     args = parser.parse_args()
     args.to.mkdir(exist_ok=True)
-    for stage in ("pretrain", "cold_start", "rejection", "student_base", "distill", "without_teacher"):
+    for stage in ("pretrain", "cold_start", *rejection.PASSES, "student_base", "distill", "without_teacher"):
         if log(args.work, stage):
             figure, axes = plt.subplots()
             loss_plot(args.work, stage, axes)
@@ -110,7 +112,7 @@ def main():
         figure = plt.figure()
         grpo_plot(args.work, figure)
         save(figure, args.to / "grpo.png")
-    if log(args.work, "precision-fp8"):
+    if log(args.work, f"precision-fp8-{precision.PAIRS[0]}"):
         figure, axes = plt.subplots()
         precision_plot(args.work, axes)
         save(figure, args.to / "precision.png")

@@ -13,9 +13,13 @@ from tiny_r1 import cold_start, distill, grpo, precision, pretrain, rejection, t
 STAGES = {
     "pretrain": (pretrain.run, dict(steps=1200), dict(steps=6, budget=2048)),
     "cold_start": (cold_start.run, dict(steps=36), dict(steps=3, count=40, budget=2048)),
-    "grpo": (grpo.run, dict(iterations=20), dict(iterations=1, questions=4, group=4, most=24, measured=2)),
-    "rejection": (rejection.run, dict(steps=2600, wanted=1200), dict(steps=3, wanted=0, budget=2048)),
-    "distill": (distill.run, dict(reading=900, steps=1300, wanted=4000), dict(reading=3, steps=3, wanted=0, budget=2048)),
+    "grpo": (grpo.run, dict(iterations=12), dict(iterations=1, questions=4, group=4, most=24, measured=2)),
+    "rejection": (
+        rejection.run,
+        dict(steps=(1800, 1800, 500, 1500, 600), wanted=1200),
+        dict(steps=(3, 3, 3, 3, 3), wanted=0, budget=2048),
+    ),
+    "distill": (distill.run, dict(reading=900, steps=1500, wanted=5000), dict(reading=3, steps=3, wanted=0, budget=2048)),
     "precision": (precision.run, dict(steps=400), dict(steps=3, budget=1024)),
 }
 

@@ -93,10 +93,20 @@ def test_every_step_of_a_thought_is_right():
             assert str(written) == re.match(r"\d+", problem.answer)[0]
         problem = tasks.boxes(rng)
         _, *lines = problem.thought.split("\n")
-        planned, done = lines[: problem.steps], lines[problem.steps :]
-        assert [line.split(": ")[0] for line in done] == planned
-        assert [line.split(" ")[0] for line in planned] == [str(i + 1) for i in range(problem.steps)]
+        quoted, done = lines[: problem.steps], lines[problem.steps :]
+        numbers = [str(i + 1) for i in range(problem.steps)]
+        assert [line.split(" ")[0] for line in quoted] == [line.split(" ")[0] for line in done] == numbers
+        at = 0
+        for quote in quoted:
+            at = problem.question.index(quote.split(" ", 1)[1], at) + 1
         assert ", ".join(done[-1].split(": ")[1].split(" ")) in problem.answer
+
+
+def test_a_line_that_says_nothing_is_not_readable():
+    good = tokens.completion("start: red blue\n1 swap red blue: blue red", "From bottom to top: blue, red.")
+    assert tokens.readable(good)
+    for bad in (good.replace("\n</think>", "\n.\n</think>"), good.replace("\n1", "\n\n1"), good.replace("start: red blue", ";")):
+        assert not tokens.readable(bad)
 
 
 def test_the_same_seed_makes_the_same_problems():
@@ -170,6 +180,32 @@ def test_the_loss_counts_no_question(text):
     for _ in range(300):
         document = corpus.pretraining(text, rng)
         assert any(counted for _, counted in document) and not document[0][1]
+
+
+def step(stack: list[str], done: str) -> list[str]:
+    """The stack after a step in a thought's short form."""
+    *_, first, second = words = done.split(" ")
+    if words[1] == "swap":
+        return [{first: second, second: first}.get(box, box) for box in stack]
+    if words[1] in ("add", "remove"):
+        return stack + [second] if words[1] == "add" else [box for box in stack if box != second]
+    rest = [box for box in stack if box != words[1]]
+    return rest + [words[1]] if second == "top" else [words[1]] + rest
+
+
+def test_drills_are_right_and_count_what_can_be_known(text):
+    rng = random.Random(15)
+    for _ in range(300):
+        document = corpus.box_steps(rng)
+        stack = document[0][0].removeprefix(tokens.BOS + "start: ").strip().split(" ")
+        for (done, asked), (shown, counted) in zip(document[1:-1:2], document[2:-1:2]):
+            stack = step(stack, done)
+            assert not asked and counted and shown == f": {' '.join(stack)}\n"
+        for (last, asked), (rest, counted) in zip(*[iter(corpus.conclusions(rng)[1:])] * 2):
+            answer = tokens.answer_in(rest)
+            assert not asked and counted and last.rstrip().split(", ")[-1] == re.match(r"\d+", answer)[0]
+        drill = corpus.drills(rng)
+        assert [i for part, _ in drill for i in text.encode(part)] == text.encode("".join(part for part, _ in drill))
 
 
 def test_conversations_are_cut_into_the_ids_that_a_prompt_will_have(text):

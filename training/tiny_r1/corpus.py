@@ -53,7 +53,7 @@ def box_story(rng: random.Random) -> Document:
     """A stack that changes step by step, told in prose with the stack after each step."""
     stack = rng.sample(tasks.COLOURS, rng.randint(3, 7))
     ops = tasks.box_operations(rng, stack, rng.randint(1, 6))
-    opening, _, _ = tasks.box_question(rng, stack, []).partition(". ")
+    opening, _, _ = tasks.box_question(rng, stack, [])[0].partition(". ")
     document = [(tokens.BOS + opening + ".", False), (" " + rng.choice(NOW).format(" ".join(stack)), True)]
     for op in ops:
         stack = apply(stack, op)
@@ -61,6 +61,15 @@ def box_story(rng: random.Random) -> Document:
         words = rng.choice(tasks.WORDS[kind]).format(*boxes).replace("a orange", "an orange")
         document += [(f" {words[0].upper()}{words[1:]}.", False), (" " + rng.choice(NOW).format(" ".join(stack)), True)]
     return document + [(tokens.EOS, True)]
+
+
+def instructions(rng: random.Random) -> Document:
+    """A puzzle whose instructions are told apart and carried over into short form, without being followed."""
+    problem = train_problem(rng, tasks.boxes)
+    lines = problem.thought.split("\n")
+    short = [line.split(": ")[0] for line in lines[1 + problem.steps :]]
+    told = "\n\nIn short:\n" + "\n".join(lines[: 1 + problem.steps] + short)
+    return [(tokens.BOS + problem.question, False), (told + tokens.EOS, True)]
 
 
 def full_problem(rng: random.Random) -> Problem:
@@ -106,22 +115,68 @@ def facts(rng: random.Random) -> Document:
 def pretraining(text: tokens.Text, rng: random.Random) -> Document:
     """One document of the textbook, whose solved problems are mostly small, or of conversations in the chat format."""
     kind = rng.random()
-    if kind < 0.15:
+    if kind < 0.10:
         return box_story(rng)
-    if kind < 0.25:
+    if kind < 0.20:
+        return instructions(rng)
+    if kind < 0.30:
         return facts(rng)
-    if kind < 0.80:
+    if kind < 0.84:
         return textbook(rng)
-    if kind < 0.90:
+    if kind < 0.88:
         return chat(text, tasks.draw(rng, tasks.any_problem, test=False), thought=False)
     return talk_chat(text, rng)
 
 
+def box_steps(rng: random.Random) -> Document:
+    """Steps of a thought, one after the other; boxes that touch are swapped often, as that is learnt last."""
+    stack = rng.sample(tasks.COLOURS, rng.randint(3, 7))
+    document = [(f"{tokens.BOS}start: {' '.join(stack)}\n", False)]
+    for i in range(12):
+        op = tasks.box_operations(rng, stack, 1)[0]
+        if rng.random() < 0.4:
+            lower = rng.randrange(len(stack) - 1)
+            op = ("swap", *rng.sample(stack[lower : lower + 2], 2))
+        stack = apply(stack, op)
+        document += [(tasks.box_step(i % 5 + 1, op), False), (f": {' '.join(stack)}\n", True)]
+    return document + [(tokens.EOS, True)]
+
+
+def conclusions(rng: random.Random) -> Document:
+    """Last lines of worked sums with the answers after them: numbers to be copied."""
+    document = [(tokens.BOS, False)]
+    for _ in range(6):
+        problem = train_problem(rng, tasks.SUITES[rng.choice(("addition 4 + 4", "multiplication 3 x 2", "division 4 / 1"))])
+        last = problem.thought.split("\n")[-1]
+        document += [(f"{last}\n", False), (tokens.completion("", problem.answer).lstrip("\n"), True)]
+    return document
+
+
+def from_quotes(rng: random.Random) -> Document:
+    """A thought about a long puzzle, of which the quoted instructions are given."""
+    problem = train_problem(rng, lambda rng: tasks.boxes(rng, (4, 7), (3, 5)))
+    lines = problem.thought.splitlines(keepends=True)
+    given, done = lines[: 1 + problem.steps], lines[1 + problem.steps :]
+    return [(tokens.BOS + "".join(given), False), (tokens.completion("".join(done), problem.answer), True)]
+
+
+def reading(rng: random.Random) -> Document:
+    """A long puzzle, of whose thought only the beginning is there: the quoted instructions and the first step."""
+    problem = train_problem(rng, lambda rng: tasks.boxes(rng, (3, 7), (3, 5)))
+    begun = problem.thought.splitlines(keepends=True)[: 2 + problem.steps]
+    return [(f"{tokens.BOS}{problem.question}\n\n", False), ("".join(begun), True)]
+
+
+def drills(rng: random.Random) -> Document:
+    """What a model that knows how to think still gets wrong, again and again."""
+    return rng.choices((box_steps, from_quotes, reading, conclusions), weights=(3, 3, 3, 1))[0](rng)
+
+
 def later_chapters(rng: random.Random) -> Document:
-    """One document of the textbook's later chapters: problems of full size, seldom a story or a table."""
+    """One document of the textbook's later chapters: problems of full size, now and then instructions or a table."""
     kind = rng.random()
-    if kind < 0.04:
-        return box_story(rng)
     if kind < 0.10:
+        return instructions(rng)
+    if kind < 0.15:
         return facts(rng)
     return textbook(rng, full_problem)

@@ -59,6 +59,6 @@ def taught_by(work: Path, text, wanted: int, most: int) -> list[dict]:
     path = trainer.Run(work, "distill").folder / "solutions.jsonl"
     if len(rejection.load(path)) < wanted:
         teacher = trainer.teacher(text, compiled=False)
-        teacher.load_state_dict(torch.load(trainer.Run(work, "rejection").finished)["model"])
+        teacher.load_state_dict(torch.load(trainer.Run(work, rejection.PASSES[-1]).finished)["model"])
         rejection.collect(Sampler(frozen(teacher), text.eos), text, random.Random(5), wanted, 1, most, path)
-    return rejection.load(path) + rejection.load(trainer.Run(work, "rejection").folder / "solutions.jsonl")
+    return rejection.load(path) + rejection.written(work)

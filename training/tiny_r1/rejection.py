@@ -1,7 +1,9 @@
-"""Stage 4: rejection sampling and a last supervised pass, as R1's.
+"""Stage 4: rejection sampling and a supervised pass, as R1's, in five rounds.
 
-The policy answers many new questions; right answers are kept as worked solutions, and questions that it mostly gets wrong
-are tried again. What is kept, with conversations beside it, trains the model once more while the rate comes down to zero.
+The policy answers many new questions; right answers that can be read are kept as worked solutions, and questions that it mostly
+gets wrong are tried again. What is kept, with conversations beside it, trains the model once more while the rate comes down to
+zero. In each further round the better model answers, and learns from what it and its forerunners wrote, with drills of what it
+still gets wrong.
 """
 
 import json
@@ -17,7 +19,7 @@ from .sampler import Sampler, frozen
 
 
 def collect(sampler: Sampler, text, rng, wanted: int, tries: int, most: int, path: Path, say=print) -> list[dict]:
-    """`wanted` right solutions of the sampler's own, in a JSON-lines file that a stopped run goes on with.
+    """`wanted` right and readable solutions of the sampler's own, in a JSON-lines file that a stopped run goes on with.
 
     Up to `tries` attempts a question; of the right ones the shortest is kept.
     """
@@ -38,7 +40,8 @@ def collect(sampler: Sampler, text, rng, wanted: int, tries: int, most: int, pat
                 if reward(text, problem, ids)[1]:
                     right += 1
                     completion = text.decode(ids)
-                    fresh.append({"task": problem.task, "question": problem.question, "completion": completion})
+                    if tokens.readable(completion):
+                        fresh.append({"task": problem.task, "question": problem.question, "completion": completion})
                 else:
                     missed.append(problem)
             open_ = missed
@@ -53,15 +56,18 @@ def load(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def documents(text, solutions: list[dict], textbook: float = 0.0):
+def documents(text, solutions: list[dict], textbook: float = 0.0, drills: float = 0.0):
     """A maker of documents: solutions, some conversations, now and then a question after earlier turns or without a thought.
 
-    A share of them is pages of the textbook's later chapters.
+    A share of them is pages of the textbook's later chapters, and a share drills.
     """
 
     def make(rng: random.Random):
-        if rng.random() < textbook:
+        book = rng.random()
+        if book < textbook:
             return corpus.later_chapters(rng)
+        if book < textbook + drills:
+            return corpus.drills(rng)
         kind = rng.random()
         if kind < 0.08:
             return corpus.talk_chat(text, rng)
@@ -79,19 +85,33 @@ def documents(text, solutions: list[dict], textbook: float = 0.0):
     return make
 
 
-def run(
-    work: Path, steps: int, wanted: int, budget: int = 6144, lr: float = 2e-3, most: int = 360, compiled: bool = True
-):
+PASSES = ("rejection", "rejection_2", "rejection_3", "rejection_4", "rejection_5")
+
+
+def run(work: Path, steps: tuple, wanted: int, budget: int = 6144, lr: float = 2e-3, most: int = 360, compiled=True):
+    """A pass of so many steps a round, each on `wanted` more solutions; from the second on with drills."""
     text = trainer.tokenizer(work)
-    stage = trainer.Run(work, "rejection")
+    for number, (name, before, n) in enumerate(zip(PASSES, ("grpo", *PASSES), steps)):
+        shares = (0.3, 0.35) if number else (0.6, 0.0)
+        one_pass(work, text, name, before, n, shares, wanted, 4 + 10 * number, budget, lr * 0.75**number, most, compiled)
+
+
+def written(work: Path) -> list[dict]:
+    """What the model wrote before each pass."""
+    return [line for name in PASSES for line in load(trainer.Run(work, name).folder / "solutions.jsonl")]
+
+
+def one_pass(work, text, name, before, steps, shares, wanted, seed, budget, lr, most, compiled):
+    """A model's right answers collected and learnt from; `shares` of what it reads are the textbook's and drills."""
+    stage = trainer.Run(work, name)
     if stage.finished.exists():
         return
     network = trainer.teacher(text, compiled)
-    network.load_state_dict(torch.load(trainer.Run(work, "grpo").finished)["model"])
+    network.load_state_dict(torch.load(trainer.Run(work, before).finished)["model"])
     path = stage.folder / "solutions.jsonl"
-    solutions = collect(Sampler(frozen(network), text.eos), text, random.Random(4), wanted, 3, most, path)
-    solutions += cold_start.worked()
-    training = trainer.Trainer(network, stage, lr, seed=4)
-    batches = Batches(documents(text, solutions, textbook=0.6), text, budget)
+    collect(Sampler(frozen(network), text.eos), text, random.Random(seed), wanted, 3, most, path)
+    solutions = written(work) + cold_start.worked()
+    training = trainer.Trainer(network, stage, lr, seed=seed)
+    batches = Batches(documents(text, solutions, *shares), text, budget)
     trainer.train(training, batches, steps, warmup=20, decay=0.8)
     training.finish()

@@ -115,14 +115,20 @@ def box_operations(rng: random.Random, stack: list[str], count: int) -> list[tup
     return ops
 
 
-def box_question(rng: random.Random, stack: list[str], ops: list[tuple]) -> str:
-    """The puzzle in words."""
+def box_question(rng: random.Random, stack: list[str], ops: list[tuple]) -> tuple[str, list[str]]:
+    """The puzzle in words, and of these the words of each operation."""
     text = rng.choice(OPENINGS).format(stack[0]) + "".join(rng.choice(NEXT_BOX).format(box) for box in stack[1:]) + ". "
+    clauses = []
     for i, (kind, *boxes) in enumerate(ops):
         text += rng.choice(JOINS) if i else ""
         words = rng.choice(WORDS[kind]).format(*boxes)
-        text += words[0].upper() + words[1:] if text.endswith(". ") else words
-    return (text + rng.choice(ENDINGS)).replace("a orange", "an orange").replace("A orange", "An orange")
+        clauses.append(words[0].upper() + words[1:] if text.endswith(". ") else words)
+        text += clauses[-1]
+    return with_an(text + rng.choice(ENDINGS)), [with_an(clause) for clause in clauses]
+
+
+def with_an(text: str) -> str:
+    return text.replace("a orange", "an orange").replace("A orange", "An orange")
 
 
 def box_step(number: int, op: tuple) -> str:
@@ -132,18 +138,22 @@ def box_step(number: int, op: tuple) -> str:
     return f"{number} {done[kind].format(*boxes)}"
 
 
-def box_thought(stack: list[str], ops: list[tuple]) -> tuple[str, list[str]]:
+def box_thought(stack: list[str], ops: list[tuple], clauses: list[str]) -> tuple[str, list[str]]:
     """The worked solution, and the stack at its end.
 
-    First what is asked, step by step; then each step with the stack after it. The numbers say which step is next, which the
-    wording of the question does not.
+    First what is asked, in its own words; then each step with the stack after it. Where the next instruction begins is found
+    by the words of the last one, and by its number.
     """
-    steps = [box_step(i, op) for i, op in enumerate(ops, 1)]
-    lines = ["start: " + " ".join(stack), *steps]
-    for step, op in zip(steps, ops):
+    lines = ["start: " + " ".join(stack), *quoted(clauses)]
+    for i, op in enumerate(ops, 1):
         stack = apply(stack, op)
-        lines.append(f"{step}: {' '.join(stack)}")
+        lines.append(f"{box_step(i, op)}: {' '.join(stack)}")
     return "\n".join(lines), stack
+
+
+def quoted(clauses: list[str]) -> list[str]:
+    """Instructions by number, in their own words."""
+    return [f"{i} {clause}" for i, clause in enumerate(clauses, 1)]
 
 
 def boxes(rng: random.Random, sizes=(3, 7), operations=(1, 5)) -> Problem:
@@ -151,9 +161,9 @@ def boxes(rng: random.Random, sizes=(3, 7), operations=(1, 5)) -> Problem:
     n, k = rng.randint(*sizes), rng.randint(*operations)
     stack = rng.sample(COLOURS, n)
     ops = box_operations(rng, stack, k)
-    thought, last = box_thought(stack, ops)
-    content = f"boxes {stack} {ops}"
-    return Problem("boxes", content, box_question(rng, stack, ops), thought, box_answer(last), n, k)
+    question, clauses = box_question(rng, stack, ops)
+    thought, last = box_thought(stack, ops, clauses)
+    return Problem("boxes", f"boxes {stack} {ops}", question, thought, box_answer(last), n, k)
 
 
 def box_answer(stack: list[str]) -> str:

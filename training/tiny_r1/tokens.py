@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import jinja2
@@ -110,6 +111,12 @@ def answer_in(text: str) -> str | None:
     if not closed or CLOSE in answer or OPEN in text or not answer.endswith(EOS):
         return None
     return answer.removesuffix(EOS).strip()
+
+
+def readable(completion: str) -> bool:
+    """Whether every line of the thought says something: reinforcement learning leaves habits that no rule forbade."""
+    thought = completion.partition(CLOSE)[0].rstrip("\n")
+    return all(re.search(r"\w", line) for line in thought.split("\n"))
 
 
 def config_files(path: Path, tokenizer: Tokenizer, max_length: int) -> None:
