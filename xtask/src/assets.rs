@@ -55,6 +55,12 @@ pub fn fetch_all() -> Result<()> {
     Ok(())
 }
 
+/// Fetches the model that the end-to-end tests run, and says where it is.
+pub fn smollm2() -> Result<PathBuf> {
+    fetch(&SMOLLM2)?;
+    Ok(workspace::root().join("assets").join(SMOLLM2.file_name))
+}
+
 /// Fetches an asset if it is missing or has another hash.
 fn fetch(asset: &Asset) -> Result<()> {
     let path = workspace::root().join("assets").join(asset.file_name);

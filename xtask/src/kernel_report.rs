@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::{run, setup, workspace};
+use crate::{aside, run, setup, workspace};
 
 /// Debian's release whose own Mesa is too old for the GPUs of the report, and where it has a newer one.
 const OLD: (&str, &str) = ("bookworm", "bookworm-backports");
@@ -47,33 +46,12 @@ fn driver() -> Result<PathBuf> {
     }
     ensure!(cfg!(target_arch = "x86_64"), "the driver is unpacked on x86_64 alone");
     let codename = setup::debian().context("the driver comes as a package of Debian, and this is another system")?;
-    // What an earlier try left behind is no driver.
-    match fs::remove_dir_all(&to) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let apt = to.join("apt");
-    for folder in ["lists/partial", "cache/archives/partial", "sources"] {
-        fs::create_dir_all(apt.join(folder)).with_context(|| apt.display().to_string())?;
-    }
-    let uri = repository(&codename)?;
-    let mut sources = format!("deb {uri} {codename} main\n");
+    workspace::make_empty(&to)?;
     let from = if codename == OLD.0 { OLD.1 } else { &codename };
-    if from != codename {
-        sources += &format!("deb {uri} {from} main\n");
-    }
-    fs::write(apt.join("sources.list"), sources)?;
-    run::run("The list of packages, kept beside the system's own", apt_get(&apt).args(["update", "-qq"]))?;
     let packages = PACKAGES.iter().map(|name| format!("{name}/{from}"));
-    run::run(
-        "Mesa's driver, which holds the compiler; nothing is installed",
-        apt_get(&apt).args(["download", "-qq"]).args(packages).args(LIBRARIES).current_dir(&apt),
-    )?;
-    for package in fs::read_dir(&apt)?.flatten().map(|entry| entry.path()) {
-        if package.extension().is_some_and(|extension| extension == "deb") {
-            run::run("Unpack", Command::new("dpkg").arg("-x").args([&package, &to.join("files")]))?;
-        }
-    }
+    let packages: Vec<String> = packages.chain(LIBRARIES.iter().map(ToString::to_string)).collect();
+    let releases: &[&str] = if from == codename { &[from] } else { &[&codename, from] };
+    aside::unpack("Mesa's driver, which holds the compiler; nothing is installed", &to, releases, &packages)?;
     fs::rename(to.join("files/usr/lib/x86_64-linux-gnu"), to.join("lib"))?;
     let library = to.join("lib/libvulkan_radeon.so");
     ensure!(library.exists(), "{} is not among the unpacked files", library.display());
@@ -84,32 +62,4 @@ fn driver() -> Result<PathBuf> {
     // Last: only a whole driver is taken for one.
     fs::write(to.join("radeon_icd.json"), about)?;
     Ok(to)
-}
-
-/// Where the system gets its packages of this release from.
-fn repository(codename: &str) -> Result<String> {
-    let format = "$(CODENAME) $(REPO_URI)";
-    let listed = run::ask(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]));
-    let listed = listed.context("apt-get does not list its sources")?;
-    let uri = listed.lines().find_map(|line| line.strip_prefix(codename)?.strip_prefix(' '));
-    match uri {
-        Some(uri) => Ok(uri.to_owned()),
-        None => bail!("apt-get has no source for {codename}"),
-    }
-}
-
-/// apt-get with lists and packages of its own in `apt`.
-fn apt_get(apt: &Path) -> Command {
-    let mut command = Command::new("apt-get");
-    let options = [
-        format!("Dir::Etc::sourcelist={}", apt.join("sources.list").display()),
-        format!("Dir::Etc::sourceparts={}", apt.join("sources").display()),
-        format!("Dir::State::lists={}", apt.join("lists").display()),
-        format!("Dir::Cache={}", apt.join("cache").display()),
-        "APT::Sandbox::User=root".to_owned(),
-    ];
-    for option in options {
-        command.args(["-o", &option]);
-    }
-    command
 }

@@ -2,10 +2,13 @@
 //!
 //! Every verb prints what it runs and why, can be run again at any time, and skips what is already done.
 
+mod aside;
 mod assets;
+mod bench_peers;
 mod check;
 mod demo;
 mod kernel_report;
+mod lavapipe_chromium;
 mod make_model;
 mod reference;
 mod run;
@@ -53,7 +56,10 @@ enum Verb {
     /// Build the npm package into web/dist/
     Web,
     /// Build the npm package and test it in headless Chromium
-    TestWeb,
+    TestWeb {
+        /// Only these files of web/test, without their ending: `kernels` for `kernels.test.mjs`
+        only: Vec<String>,
+    },
     /// Build the demo page into web/dist-page/ and serve it on this machine until Ctrl-C
     Page,
     /// Write a model of random weights, any architecture and size, for tests and measurements
@@ -77,6 +83,9 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Compare Aloud with other engines on this machine, and write the table into docs/performance.md
+    #[command(after_help = bench_peers::MORE)]
+    BenchPeers(bench_peers::Options),
     /// Make target/reference-venv, the pinned Python that regenerates goldens (tests do not need it)
     Reference,
 }
@@ -104,9 +113,9 @@ fn act(verb: Verb) -> anyhow::Result<()> {
             setup::for_web()?;
             web::package()
         }
-        Verb::TestWeb => {
+        Verb::TestWeb { only } => {
             setup::for_web()?;
-            web::test()
+            web::test(&only)
         }
         Verb::Page => {
             setup::for_web()?;
@@ -115,6 +124,7 @@ fn act(verb: Verb) -> anyhow::Result<()> {
         Verb::MakeModel { args } => make_model::make_model(&args),
         Verb::Train { args } => training::train(&args),
         Verb::KernelReport { args } => kernel_report::kernel_report(&args),
+        Verb::BenchPeers(options) => bench_peers::bench_peers(&options),
         Verb::Reference => {
             let python = reference::reference()?;
             eprintln!("\nRun golden scripts with {}", python.display());

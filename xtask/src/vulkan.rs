@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 const ICD_DIRS: &[&str] = &["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
 /// Debian's chromium package brings SwiftShader, a second CPU driver that shares no code with lavapipe.
-const SWIFTSHADER_ICD: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
+pub const SWIFTSHADER_ICD: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
 /// Variables by which the user chooses drivers; when one is set, nothing is changed here.
 const USER_CHOICE: &[&str] = &["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES"];
 
@@ -71,6 +71,13 @@ pub fn set_env(command: &mut Command, drivers: CpuDrivers) -> Result<()> {
     }
     command.env("VK_DRIVER_FILES", std::env::join_paths(files)?);
     Ok(())
+}
+
+/// Lets `command` know nothing of the drivers that the user chose.
+pub fn ignore_choice(command: &mut Command) {
+    for name in USER_CHOICE {
+        command.env_remove(name);
+    }
 }
 
 /// A directory that only this user can read, as XDG_RUNTIME_DIR has to be.
