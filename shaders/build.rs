@@ -5,17 +5,28 @@ use std::path::Path;
 use std::{env, fs};
 
 /// Overrides that imported modules declare.
-const IMPORTED_SIZES: &[&str] = &["ROW_GROUPS", "C", "INTERLEAVED", "EPS"];
+const IMPORTED_SIZES: &[&str] = &["ROW_GROUPS", "C", "INTERLEAVED", "EPS", "A", "R", "P", "BLOCK"];
 
 /// Sizes of arrays in workgroup memory, as large as `select` sets them at most.
 const LARGEST_SIZES: &[(&str, u32)] =
     &[("WG", 128), ("THREADS", 64), ("SPLITS", 64), ("R", 512), ("VH", 128), ("E", 1024), ("N_GROUP", 64), ("K", 32)];
+
+/// What a permutation's feature needs that is said at the head of the module: feature, extensions.
+const ENABLES: &[(&str, &[&str])] =
+    &[("sg", &["subgroups"]), ("half", &["f16"]), ("coop", &["f16", "subgroups", "wgpu_cooperative_matrix"])];
 
 /// A line of the table with its pattern filled in.
 struct Permutation {
     name: String,
     file: String,
     features: Vec<String>,
+}
+
+impl Permutation {
+    fn enables(&self) -> Vec<&'static str> {
+        let needed = ENABLES.iter().filter(|(feature, _)| self.features.iter().any(|f| f == feature));
+        needed.flat_map(|(_, extensions)| extensions.iter().copied()).collect()
+    }
 }
 
 fn main() {
@@ -29,18 +40,30 @@ fn main() {
     let mut parts = Vec::new();
     let mut kernels = String::new();
     let mut names = Vec::new();
+    let in_browser = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|target| target == "wasm32");
     for permutation in permutations(&table) {
+        // What no browser takes, or is told to, would only make pages larger.
+        if in_browser && permutation.features.iter().any(|feature| ["coop", "i8"].contains(&feature.as_str())) {
+            continue;
+        }
         let wgsl = resolve(&sources, &prefixes, &permutation);
+        let wgsl = if in_browser { without_spaces(&wgsl) } else { wgsl };
         let constant = permutation.name.to_uppercase();
         kernels.push_str(&kernel(&constant, &permutation, &wgsl, &mut parts));
         names.push(constant);
     }
     let list: String = names.iter().fold(String::new(), |list, name| list + "&" + name + ", ");
+    let hash = fnv1a(parts.iter().chain([&kernels]).flat_map(|text| text.bytes()));
     let out = format!(
-        "// Made by build.rs.\n/// Every kernel.\npub static ALL: &[&Kernel] = &[{list}];\nstatic PARTS: &[&str] = &{parts:?};\n{kernels}"
+        "// Made by build.rs.\n/// Of all kernels' texts.\npub const HASH: u64 = {hash:#x};\n/// Every kernel.\npub static ALL: &[&Kernel] = &[{list}];\nstatic PARTS: &[&str] = &{parts:?};\n{kernels}"
     );
     let path = Path::new(&out_dir).join("kernels.rs");
     fs::write(path, out).expect("OUT_DIR is writable");
+}
+
+/// A hash that stays the same from one compiler to the next (Fowler, Noll and Vo).
+fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Copies the sources, with every module of `quant/` a second time as `second/`, for kernels that read two weights: there
@@ -118,6 +141,8 @@ fn prefixes(sources: &Path) -> Vec<(String, &'static str)> {
 
 fn resolve(sources: &Path, prefixes: &[(String, &str)], permutation: &Permutation) -> String {
     let mut wesl = wesl::Wesl::new(sources);
+    // naga validates; WESL's own check does not know `dot4I8Packed`.
+    wesl.set_options(wesl::CompileOptions { validate: false, ..wesl::CompileOptions::default() });
     wesl.set_missing_feature_behavior(false);
     for feature in &permutation.features {
         wesl.set_feature(feature, true);
@@ -143,6 +168,20 @@ fn with_plain_names(wgsl: &str, prefixes: &[(String, &str)]) -> String {
     text
 }
 
+/// For pages that load it: every declaration on a line, without the spaces that part no words. Operators keep theirs, since `- -` is
+/// not `--` and `> =` not `>=`.
+fn without_spaces(wgsl: &str) -> String {
+    assert!(!wgsl.contains("//"), "a comment would hide what comes behind it");
+    let part = |part: &str| {
+        let mut text = part.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        for mark in [",", ";", ":", "{", "}", "(", ")"] {
+            text = text.replace(&format!(" {mark}"), mark).replace(&format!("{mark} "), mark);
+        }
+        text
+    };
+    wgsl.split("\n\n").map(part).collect::<Vec<_>>().join("\n\n")
+}
+
 /// The name that a line `override NAME: ...` declares, or nothing.
 fn size_of(line: &str) -> &str {
     line.strip_prefix("override ").and_then(|rest| rest.split(':').next()).unwrap_or_default().trim()
@@ -157,10 +196,22 @@ fn at_largest(wgsl: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Every device that WebGPU runs on has this much; kernels with subgroups may assume no more of the rest.
-fn check_portable(name: &str, wgsl: &str, n_bindings: usize) {
-    assert!(n_bindings <= 8, "{name}: {n_bindings} storage bindings, a portable kernel has 8");
-    let module = naga::front::wgsl::parse_str(&at_largest(wgsl)).unwrap_or_else(|e| panic!("{name}: {e}"));
+/// The extensions that naga wants to be enabled; of subgroups it knows, and rejects the line.
+fn naga_head(enables: &[&str]) -> String {
+    enables.iter().filter(|name| **name != "subgroups").map(|name| format!("enable {name};\n")).collect()
+}
+
+fn parse(name: &str, head: &str, wgsl: &str) -> naga::Module {
+    let text = format!("{head}{wgsl}");
+    naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)))
+}
+
+/// Every device that WebGPU runs on has this much; kernels with subgroups may assume no more of the rest. Where there are fewer
+/// than 10 storage bindings, two kernels do what `mla_project_query` does.
+fn check_portable(name: &str, head: &str, wgsl: &str, n_bindings: usize) {
+    let most = if name.starts_with("mla_project_query") { 10 } else { 8 };
+    assert!(n_bindings <= most, "{name}: {n_bindings} storage bindings, expected {most} at most");
+    let module = parse(name, head, &at_largest(wgsl));
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let shared = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
@@ -172,24 +223,29 @@ fn check_portable(name: &str, wgsl: &str, n_bindings: usize) {
             _ => layouter[v.ty].size,
         })
         .sum();
-    assert!(bytes <= 16384, "{name}: {bytes} bytes of workgroup memory, a portable kernel has 16384");
+    // Whoever has cooperative matrices has more.
+    let most = if head.contains("cooperative") { 32768 } else { 16384 };
+    assert!(bytes <= most, "{name}: {bytes} bytes of workgroup memory, expected {most} at most");
     for entry in &module.entry_points {
         let threads: u32 = entry.workgroup_size.iter().product();
         assert!(threads <= 256, "{name}: {threads} threads, a portable kernel has 256");
     }
 }
 
-/// The constant's source: text as numbers of `parts`, bindings in order, overrides, use of subgroups.
+/// The constant's source: text as numbers of `parts`, bindings in order, overrides, extensions.
 fn kernel(constant: &str, permutation: &Permutation, wgsl: &str, parts: &mut Vec<String>) -> String {
     let name = &permutation.name;
-    let module = naga::front::wgsl::parse_str(wgsl).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(wgsl)));
-    let subgroups = permutation.features.iter().any(|f| f == "sg");
+    let enables = permutation.enables();
+    let head = naga_head(&enables);
+    let module = parse(name, &head, wgsl);
     let mut capabilities = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    capabilities.set(naga::valid::Capabilities::SUBGROUP, subgroups);
+    capabilities.set(naga::valid::Capabilities::SUBGROUP, enables.contains(&"subgroups"));
+    capabilities.set(naga::valid::Capabilities::SHADER_FLOAT16, enables.contains(&"f16"));
+    capabilities.set(naga::valid::Capabilities::COOPERATIVE_MATRIX, enables.contains(&"wgpu_cooperative_matrix"));
     let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities);
     validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
     validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
-    validator.validate(&module).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(wgsl)));
+    validator.validate(&module).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&format!("{head}{wgsl}"))));
     let mut bindings = BTreeMap::new();
     for (_, variable) in module.global_variables.iter() {
         if let (Some(binding), naga::AddressSpace::Storage { access }) = (&variable.binding, variable.space) {
@@ -197,7 +253,7 @@ fn kernel(constant: &str, permutation: &Permutation, wgsl: &str, parts: &mut Vec
             bindings.insert(binding.binding, (own, access.contains(naga::StorageAccess::STORE)));
         }
     }
-    check_portable(name, wgsl, bindings.len());
+    check_portable(name, &head, wgsl, bindings.len());
     let bindings = bindings.iter().fold(String::new(), |list, (index, (name, write))| {
         list + &format!("Binding {{ index: {index}, name: {name:?}, writable: {write} }}, ")
     });
@@ -216,6 +272,6 @@ fn kernel(constant: &str, permutation: &Permutation, wgsl: &str, parts: &mut Vec
         .collect();
     format!(
         "/// Kernel `{name}`.\npub static {constant}: Kernel = Kernel {{ name: {name:?}, parts: &{numbers:?}, bindings: &[{bindings}], \
-         overrides: &[{overrides}], subgroups: {subgroups} }};\n"
+         overrides: &[{overrides}], enables: &{enables:?} }};\n"
     )
 }

@@ -17,6 +17,8 @@ export default defineConfig({
   build: {
     target: "es2022",
     emptyOutDir: true,
+    // Its preloading wants a document, and the package may be loaded in a worker of the page's.
+    modulePreload: false,
     lib: { entry: ENTRIES, formats: ["es"] },
     // A library of modules is not minified by default, for the sake of bundlers; this one is loaded by pages as it is.
     rolldownOptions: { output: { chunkFileNames: "[name].js", minify: true } },

@@ -11,11 +11,22 @@ mod open;
 mod print;
 mod text;
 mod trace;
+mod tunings;
 
 use args::Command;
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+static START: OnceLock<Instant> = OnceLock::new();
+
+/// How long the program has been running.
+fn since_start() -> Duration {
+    START.get_or_init(Instant::now).elapsed()
+}
 
 fn main() -> ExitCode {
+    since_start();
     let cli = args::parse();
     let talk = cli.talk;
     let done = interrupt::listen().and_then(|()| match cli.command {
@@ -26,6 +37,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args, talk),
         Command::Logits(args) => commands::logits::run(args, talk),
         Command::Tokenize(args) => commands::tokenize::run(args, talk),
+        Command::Tune(args) => commands::tune::run(&args, talk),
         Command::Perplexity(args) => commands::perplexity::run(&args, talk),
         Command::Completions(args) => commands::completions::run(&args),
     });

@@ -1,13 +1,14 @@
 //! From the flags to a loaded model, or to its header alone.
 
 use crate::args::{ModelArgs, Talk};
-use crate::builtin;
+use crate::{builtin, tunings};
 use aloud::{
     ByteSource, FileSource, FormatError, Gguf, Header, LoadOptions, MemorySource, Model, ModelFiles, Progress,
 };
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which model a command works with.
@@ -84,8 +85,14 @@ impl ByteSource for Source {
     }
 }
 
-/// Loads the model with a progress bar.
+/// Loads the model with a progress bar, knowing what was measured before.
 pub fn model(which: Which<'_>, args: &ModelArgs, options: &LoadOptions, talk: Talk) -> Result<Model> {
+    let tunings = if options.tune.is_some() { tunings::read() } else { BTreeMap::new() };
+    model_as_told(which, args, &LoadOptions { tunings, ..options.clone() }, talk)
+}
+
+/// Loads the model with a progress bar.
+pub fn model_as_told(which: Which<'_>, args: &ModelArgs, options: &LoadOptions, talk: Talk) -> Result<Model> {
     let bar = bar(talk, "loading {wide_bar} {bytes}/{total_bytes}");
     let options = LoadOptions { available_bytes: available_bytes(), ..options.clone() };
     let files = which.files()?;
@@ -99,6 +106,12 @@ pub fn model(which: Which<'_>, args: &ModelArgs, options: &LoadOptions, talk: Ta
     }));
     bar.finish_and_clear();
     let model = loaded?;
+    if let (false, Err(error)) = (model.tuned().is_empty(), tunings::keep(model.tuning())) {
+        // The next run measures again; nobody has to know, unless they ask.
+        if talk.verbose {
+            eprintln!("not kept what was measured: {error:#}");
+        }
+    }
     if talk.verbose {
         describe(&model, args);
     }

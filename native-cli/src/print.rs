@@ -4,13 +4,14 @@ use crate::args::Talk;
 use crate::text::printable;
 use crate::trace::TraceFile;
 use crate::{drafts, interrupt, open};
-use aloud::{ChatEvent, ChatOptions, Ending, Message, Model};
+use aloud::{ChatEvent, ChatOptions, Ending, LoadTimes, Message, Model};
 use anyhow::Result;
 use console::Style;
 use indicatif::ProgressBar;
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// How an answer is shown.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ pub struct Show {
     pub hide_thinking: bool,
     /// With statistics.
     pub stats: bool,
+    /// And with what came before the question: of a program that answers but one.
+    pub start: bool,
     /// How much else is said.
     pub talk: Talk,
 }
@@ -44,6 +47,7 @@ pub fn answer(
     let _answering = interrupt::Answering::begin();
     let mut printer = Printer::new(show);
     let (mut answer, mut failed) = (String::new(), None);
+    let (loading, asked) = (model.load_times(), crate::since_start());
     let ending = pollster::block_on(model.chat(messages, options, |event| {
         if let ChatEvent::Answer(text) = &event {
             answer.push_str(text);
@@ -59,7 +63,7 @@ pub fn answer(
         return Err(error.into());
     }
     let ending = ending?;
-    printer.finish(&ending)?;
+    printer.finish(&ending, &loading, asked)?;
     Ok(Reply { answer, ending })
 }
 
@@ -151,10 +155,10 @@ impl Printer {
         }
     }
 
-    fn finish(&mut self, ending: &Ending) -> io::Result<()> {
+    fn finish(&mut self, ending: &Ending, loading: &LoadTimes, asked: Duration) -> io::Result<()> {
         if self.show.json {
             let Ending { finish_reason, usage, timings, drafts } = ending;
-            let done = json!({"type": "done", "finish_reason": finish_reason, "usage": usage, "timings": timings, "drafts": drafts});
+            let done = json!({"type": "done", "finish_reason": finish_reason, "usage": usage, "timings": timings, "drafts": drafts, "loading": loading});
             return json_line(&done);
         }
         self.end_thought();
@@ -164,6 +168,9 @@ impl Printer {
         let talk = self.show.talk;
         if talk.verbose || !talk.quiet && (self.show.stats || io::stderr().is_terminal()) {
             eprintln!("{}", self.dim.apply_to(statistics(ending)));
+            if self.show.start {
+                eprintln!("{}", self.dim.apply_to(start(ending, loading, asked)));
+            }
         }
         Ok(())
     }
@@ -193,6 +200,13 @@ fn statistics(ending: &Ending) -> String {
     )
 }
 
+/// When the program had what, in seconds; parts of loading overlap.
+fn start(ending: &Ending, loading: &LoadTimes, asked: Duration) -> String {
+    let first = asked.as_secs_f64() + ending.timings.time_to_first_token_ms / 1e3;
+    let parts = loading.parts().map(|(part, ms)| format!("{part} {:.2}", ms / 1e3));
+    format!("(first token {first:.2} s after the start; loading had: {})", parts.join(", "))
+}
+
 fn json_line(value: &serde_json::Value) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{value}")?;
@@ -207,7 +221,8 @@ mod tests {
     fn a_thought_is_set_apart_however_it_is_cut() {
         let talk = Talk { verbose: false, quiet: false };
         for pieces in [&["a b\nc", "\n", "\nd"][..], &["a ", "b", "\n", "c\n\nd"], &["a b\nc\n\nd"]] {
-            let mut printer = Printer::new(Show { json: false, hide_thinking: false, stats: false, talk });
+            let mut printer =
+                Printer::new(Show { json: false, hide_thinking: false, stats: false, start: false, talk });
             let framed: String = pieces.iter().map(|piece| printer.framed(piece)).collect();
             assert_eq!(framed, "thinking\n| a b\n| c\n| \n| d");
         }

@@ -2,8 +2,8 @@
 //!
 //! The sources are in `wgsl/`, one kernel per file, with imports and conditions written in WESL. `build.rs` resolves each
 //! line of `permutations.txt`, validates the result with naga and makes a [`Kernel`] of it. In each kernel's header stands
-//! the equation, then each binding with its shape. Kernels without `_sg` run anywhere: no f16, no subgroups, at most
-//! 16 KiB of workgroup memory, 8 storage bindings and 256 invocations.
+//! the equation, then each binding with its shape. Kernels without `_sg`, `_i8`, `_half` or `_coop` run anywhere: no f16, no subgroups, at most
+//! 16 KiB of workgroup memory, 8 storage bindings (`mla_project_query`: 10) and 256 invocations.
 
 /// One storage binding of a kernel, in group 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,21 +27,26 @@ pub struct Kernel {
     pub bindings: &'static [Binding],
     /// Names of its pipeline-overridable constants.
     pub overrides: &'static [&'static str],
-    /// Whether it needs subgroup operations.
-    pub subgroups: bool,
+    /// WGSL extensions that it needs, `subgroups` among them.
+    pub enables: &'static [&'static str],
 }
 
 impl Kernel {
     /// The source as naga takes it.
     #[must_use]
     pub fn wgsl(&self) -> String {
-        self.parts.iter().map(|&part| PARTS[usize::from(part)]).collect::<Vec<_>>().join("\n\n")
+        self.enabling(self.enables.iter().filter(|name| **name != "subgroups"))
     }
 
-    /// The source as a browser takes it, which wants `enable subgroups;` to be said.
+    /// The source as a browser takes it, which wants `enable subgroups;` to be said; naga rejects the line.
     #[must_use]
     pub fn browser_wgsl(&self) -> String {
-        if self.subgroups { format!("enable subgroups;\n{}", self.wgsl()) } else { self.wgsl() }
+        self.enabling(self.enables.iter())
+    }
+
+    fn enabling<'a>(&self, names: impl Iterator<Item = &'a &'a str>) -> String {
+        let head: String = names.map(|name| format!("enable {name};\n")).collect();
+        head + &self.parts.iter().map(|&part| PARTS[usize::from(part)]).collect::<Vec<_>>().join("\n\n")
     }
 
     /// The kernel of that name.

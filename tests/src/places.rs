@@ -147,6 +147,18 @@ impl AnyEngine {
         .expect("computes")
     }
 
+    /// [`Engine::warm_up`].
+    ///
+    /// # Panics
+    /// If the device fails.
+    pub fn warm_up(&mut self) {
+        match self {
+            AnyEngine::Cpu(engine) => pollster::block_on(engine.warm_up()),
+            AnyEngine::Gpu(engine) => pollster::block_on(engine.warm_up()),
+        }
+        .expect("warms up");
+    }
+
     /// [`Engine::clear_cache`].
     pub fn clear_cache(&mut self) {
         match self {

@@ -347,12 +347,16 @@ fn running_ahead_changes_nothing() {
     }
 }
 
-/// The counts of one request.
-fn counted(engine: &mut AnyEngine, request: &Request) -> (Vec<u32>, Counters) {
-    let counters = |engine: &AnyEngine| match engine {
+/// What the device was asked for so far.
+fn counters(engine: &AnyEngine) -> Counters {
+    match engine {
         AnyEngine::Gpu(engine) => engine.executor().gpu().counters(),
         AnyEngine::Cpu(_) => panic!("the oracle counts nothing"),
-    };
+    }
+}
+
+/// The counts of one request.
+fn counted(engine: &mut AnyEngine, request: &Request) -> (Vec<u32>, Counters) {
     let before = counters(engine);
     let (tokens, _) = engine.generate(request);
     (tokens, counters(engine) - before)
@@ -385,6 +389,22 @@ fn a_decoded_token_costs_one_pass_and_one_submit() {
 
 /// Weights stay as small as in the file, up to the padding of bindings and what is f32 on the device.
 const RESIDENT_FACTOR: f64 = 1.05;
+
+#[test]
+fn warming_up_runs_every_kernel_once_and_changes_no_answer() {
+    on_each(&options(), |place, mut engine| {
+        engine.warm_up();
+        assert_eq!(engine.generate(&greedy(&SHORT, 8)).0, LLAMA, "{place}");
+        engine.warm_up();
+        assert_eq!(engine.generate(&greedy(&SHORT, 8)).0, LLAMA, "{place}");
+    });
+    let Some(place) = fastest_gpu() else { return };
+    let mut engine = place.engine(&model(Family::Llama), options());
+    let loaded = counters(&engine);
+    engine.warm_up();
+    let warmed = counters(&engine) - loaded;
+    assert_eq!((warmed.passes, warmed.dispatches, warmed.pipelines), (1, loaded.pipelines, 0), "{warmed:?}");
+}
 
 #[test]
 fn weights_stay_as_small_as_in_the_file() {

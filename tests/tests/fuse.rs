@@ -4,9 +4,10 @@ use aloud_cpu::CpuExecutor;
 use aloud_engine::EngineOptions;
 use aloud_format::DType;
 use aloud_gpu::GpuOptions;
-use aloud_ops::{Elem, Executor, GqaProject, Op, Recording, RopePairing, Step, Tensor, fuse};
+use aloud_ops::{Elem, Executor, GqaProject, Op, PROJECT_QUERY_BINDINGS, Recording, RopePairing, Step, Tensor, fuse};
 use aloud_tests::places::{AnyEngine, Place, gpus, greedy};
 use aloud_tests::scenarios::gqa::Heads;
+use aloud_tests::scenarios::mla::{Absorbed, EPS, Layer, ODD};
 use aloud_tests::tiny::{Family, SHORT, Tiny};
 use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose, floats, opened, run, weight};
 
@@ -77,18 +78,18 @@ impl Scenario for Block {
     }
 }
 
-/// The same block, joined before it is run.
-struct Fused(Block);
+/// The same, joined to so many ops before it is run.
+struct Fused<S>(S, usize);
 
-impl Scenario for Fused {
+impl<S: Scenario> Scenario for Fused<S> {
     fn step(&self) -> Step {
         self.0.step()
     }
 
     fn record<E: Executor>(&self, e: &mut E, at: Tensor) -> (Recording, Vec<Tensor>) {
         let (rec, outputs) = self.0.record(e, at);
-        let fused = fuse(&rec, u32::MAX);
-        assert_eq!(fused.commands.len(), 1, "{:?}", fused.commands);
+        let fused = fuse(&rec, u32::MAX, PROJECT_QUERY_BINDINGS);
+        assert_eq!(fused.commands.len(), self.1, "{:?}", fused.commands);
         (fused, outputs)
     }
 }
@@ -108,7 +109,11 @@ fn joined_ops_compute_what_the_single_ones_do() {
     for then in ALL {
         for t in [1, 3] {
             let block = |t| Block { dtype: DType::Q4_1, then, t_max: 3, t, n: 33, d: 256 };
-            assert_eq!(run(&mut joined, &Fused(block(t)), 1), run(&mut single, &block(t), 1), "{then:?} of {t} rows");
+            assert_eq!(
+                run(&mut joined, &Fused(block(t), 1), 1),
+                run(&mut single, &block(t), 1),
+                "{then:?} of {t} rows"
+            );
         }
     }
 }
@@ -145,12 +150,32 @@ fn heads_and_attention() {
             let params = GqaProject { n_heads, n_kv_heads, head_dim, pairing, eps: 1e-5, block_tokens: 32 };
             let case = Heads { params, elem, qk_norm, pos, t_max: 1, t: 1, queries: false, attend: true };
             let at = oracle.create_state("step", Elem::U32, &[4]).expect("fits");
-            let joined = fuse(&case.record(&mut oracle, at).0, 1).commands.len();
+            let joined = fuse(&case.record(&mut oracle, at).0, 1, 8).commands.len();
             assert_eq!(joined, if n_heads / n_kv_heads > 8 { 2 } else { 1 });
             let name = format!("heads {shape:?} at {pos} {elem:?} {pairing:?}, norms: {qk_norm}");
             // Large scores: an error of 1e-6 in one is an error of 1e-5 in its weight.
             check(&name, &case, pos + 1, 2e-5, &mut executors);
         }
+    }
+}
+
+#[test]
+fn latents_and_queries() {
+    for (q_lora, elem) in [(None, Elem::F32), (Some(64), Elem::F16)] {
+        let layer = Layer { q_lora, elem, ..Layer::new(ODD, (40, 3, 2)) };
+        let absorbed = || Absorbed { layer, attend: true };
+        let mut oracle = CpuExecutor::new();
+        let at = oracle.create_state("step", Elem::U32, &[4]).expect("fits");
+        let (single, _) = absorbed().record(&mut oracle, at);
+        let kinds = |rows, bindings| fuse(&single, rows, bindings).commands.iter().map(|c| c.op).collect::<Vec<_>>();
+        let project_query = Op::ProjectQuery { eps: EPS, mla: layer.mla() };
+        let product = q_lora.map(|_| Op::NormMatmul { eps: EPS });
+        let expected: Vec<Op> = product.into_iter().chain([project_query, Op::MlaAttention(layer.mla())]).collect();
+        assert_eq!(kinds(3, PROJECT_QUERY_BINDINGS), expected);
+        assert_eq!(kinds(3, 8).len(), expected.len() + 1, "a device that binds no more");
+        assert_eq!(kinds(2, PROJECT_QUERY_BINDINGS).len(), expected.len() + 1, "too many rows");
+        let joined = run(&mut CpuExecutor::new(), &Fused(absorbed(), expected.len()), 42);
+        assert_eq!(joined, run(&mut CpuExecutor::new(), &absorbed(), 42), "{q_lora:?} {elem:?}");
     }
 }
 
@@ -171,10 +196,10 @@ fn what_others_see_or_change_is_left_alone() {
     let mut cpu = CpuExecutor::new();
     let at = cpu.create_state("step", Elem::U32, &[4]).expect("fits");
     let block = Block { dtype: DType::F32, then: Then::Matmul { bias: false }, t_max: 2, t: 2, n: 32, d: 32 };
-    let kinds = |rec: &Recording| fuse(rec, 2).commands.iter().map(|c| c.op).collect::<Vec<_>>();
+    let kinds = |rec: &Recording| fuse(rec, 2, 10).commands.iter().map(|c| c.op).collect::<Vec<_>>();
     let rec = block.recording(&mut cpu, at);
     assert_eq!(kinds(&rec), [Op::NormMatmul { eps: 1e-5 }]);
-    assert_eq!(fuse(&rec, 1).commands, rec.commands, "too many rows");
+    assert_eq!(fuse(&rec, 1, 10).commands, rec.commands, "too many rows");
 
     // Somebody else reads the normed rows.
     let mut read = rec.clone();
@@ -215,9 +240,9 @@ fn single(place: &Place) -> Place {
 fn dispatches(family: Family) -> [usize; 2] {
     match family {
         Family::Llama | Family::Qwen2 | Family::Qwen3 => [6, 0],
-        // The norm of latent keys, the cache and the absorbed weights each have a kernel; queries without a latent have none.
-        Family::DeepseekV2Lite => [8, 10],
-        Family::DeepseekV2 | Family::DeepseekV3 => [9, 11],
+        // Where queries have a latent, it has a projection more.
+        Family::DeepseekV2Lite => [7, 9],
+        Family::DeepseekV2 | Family::DeepseekV3 => [8, 10],
     }
 }
 
@@ -236,14 +261,19 @@ fn joined_models_say_the_same_in_fewer_dispatches() {
                 let experts = (0..config.num_hidden_layers).filter(|&i| config.experts_of(i).is_some()).count();
                 let dense = config.num_hidden_layers as usize - experts;
                 let foretold = config.decode_dispatches() as usize;
-                (tokens, engine.plans().decode.figures(1, 9), [dense, experts], foretold)
+                let figures = engine.plans().decode.figures(1, 9);
+                (tokens, figures, [dense, experts], foretold, config.latent.is_some())
             });
             let [dense, experts] = joined.2;
             println!("{family:?} on {place}: {} dispatches, {}", joined.1.dispatches, single.1.dispatches);
             assert_eq!(joined.0, single.0, "{family:?} on {place}");
-            let [per_dense, per_experts] = dispatches(family);
+            // A device that binds no more than 8 buffers caches latents by themselves.
+            let few_bindings = matches!(&place, Place::Gpu { options, .. } if !options.subgroups);
+            let apart = usize::from(few_bindings && joined.4);
+            let [per_dense, per_experts] = dispatches(family).map(|n| n + apart);
             assert_eq!(joined.1.dispatches, dense * per_dense + experts * per_experts + 4, "{family:?} on {place}");
-            assert_eq!(joined.3, joined.1.dispatches, "what is foretold of {family:?}");
+            let foretold = joined.3 + (dense + experts) * apart;
+            assert_eq!(foretold, joined.1.dispatches, "what is foretold of {family:?}");
             assert_eq!(joined.1.cost.weight_bytes, single.1.cost.weight_bytes, "{family:?} on {place}");
         }
     }

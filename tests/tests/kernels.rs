@@ -15,6 +15,8 @@ use aloud_tests::{
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
+/// Where nearly all of a sum may cancel out.
+const CANCELLED: f64 = 1e-5;
 
 fn step(pos: u32, n_tokens: u32) -> Step {
     Step { pos, n_tokens, ..Step::default() }
@@ -85,7 +87,10 @@ fn matmul() {
     for dtype in FORMATS {
         for (t_max, t, n, k) in [(2, 2, 1, 256), (40, 33, 67, 512), (64, 1, 130, 256)] {
             let case = Matmul { dtype, t_max, t, n, k, then: [Then::Bias, Then::Add, Then::Nothing][t as usize % 3] };
-            check(&format!("matmul {dtype} {t} of {t_max} x [{n}, {k}]"), &case, t, SUMS, &mut executors);
+            // One product of codes that are added to 64 first: what is left of it may be little, beside no other that is large.
+            let cancels = n == 1 && matches!(dtype, DType::Q2_K | DType::Q3_K);
+            let allowed = if cancels { CANCELLED } else { SUMS };
+            check(&format!("matmul {dtype} {t} of {t_max} x [{n}, {k}]"), &case, t, allowed, &mut executors);
         }
     }
 }
@@ -482,6 +487,54 @@ fn sampling() {
         let state = SamplerState { n_vocab: v, ..SamplerState::default() };
         let ended = Sampling { logits: logits.clone(), counts, state, step: step(9, 0) };
         check_sampling("after the end nothing moves", &ended, &mut executors);
+    }
+}
+
+/// What a cut may be among is few, or many, or all the same: lists fit, or are filled by later passes, or never.
+#[test]
+fn sampling_of_flat_and_peaked_scores() {
+    let mut executors = executors();
+    let mut numbers = Numbers::new(6);
+    let mut eighths = |v: u32, range: f64| -> Vec<f32> {
+        (0..v).map(|_| (numbers.unit() * range * 8.0).floor() as f32 / 8.0).collect()
+    };
+    let below = |mut scores: Vec<f32>, from: usize, by: f32| {
+        scores[from..].iter_mut().for_each(|s| *s -= by);
+        let third = scores.len() / 3;
+        scores.rotate_right(third);
+        scores
+    };
+    let never = f32::NEG_INFINITY;
+    let cases = [
+        ("one id", vec![0.5]),
+        ("all the same", vec![-2.0; 3001]),
+        ("two values", (0..3001).map(|id| (id % 3 / 2) as f32 * 4.0).collect()),
+        ("few that are possible", (0..3001).map(|id| if id % 600 == 3 { id as f32 / 512.0 } else { never }).collect()),
+        ("flat", eighths(20_011, 7.0)),
+        ("flat below nought", below(eighths(20_011, 3.0), 0, 40.0)),
+        ("wide", eighths(20_011, 60.0)),
+        ("few near, many far below", below(eighths(151_936, 8.0), 30, 14.0)),
+        ("three near, many out of reach", below(eighths(151_936, 8.0), 3, 100.0)),
+        ("more near than are listed", below(eighths(151_936, 8.0), 5000, 30.0)),
+    ];
+    for (name, logits) in cases {
+        let v = logits.len() as u32;
+        for (temperature, top_k, top_p, min_p) in [
+            (0.5, 0, 0.95, 0.0),
+            (1.0, 40, 1.0, 0.0),
+            (1.0, 40, 0.5, 0.0),
+            (2.0, 1500, 0.75, 0.0),
+            (1.0, 0, 0.25, 0.1),
+            (1.0, v, 1.0, 0.25),
+        ] {
+            let seed = v ^ top_k ^ 11;
+            let state = SamplerState { temperature, top_k, top_p, min_p, seed, n_vocab: v, ..SamplerState::default() };
+            let state = SamplerState { repetition_penalty: 1.0, max_tokens: 99, think_budget: u32::MAX, ..state };
+            let state = SamplerState { think_open: u32::MAX, think_close: u32::MAX, ..state };
+            let case = Sampling { logits: logits.clone(), counts: vec![0; v as usize], state, step: step(9, 1) };
+            let name = format!("{name}: temperature {temperature}, top-k {top_k}, top-p {top_p}, min-p {min_p}");
+            check_sampling(&name, &case, &mut executors);
+        }
     }
 }
 

@@ -90,9 +90,11 @@ fn mla_attention() {
         }
     }
     for dtype in FORMATS {
-        // The values' part in every format.
-        let layer = Layer { dtype, elem: Elem::F16, ..Layer::new([4, 512, 32, 32, 64], (70, 2, 2)) };
-        check_absorbed(layer, true, &mut executors);
+        // Both parts in every format: of few rows, and of one, where what is cached comes with the queries.
+        for (at, elem) in [((70, 2, 2), Elem::F16), ((70, 1, 1), Elem::F32)] {
+            let layer = Layer { dtype, elem, ..Layer::new([4, 512, 32, 32, 64], at) };
+            check_absorbed(layer, true, &mut executors);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One layer of DeepSeek-R1 at its true widths, with as many experts as fit here: against the CPU's ops, and what it costs.
 
 use aloud_cpu::ops;
-use aloud_ops::Executor;
+use aloud_ops::{Executor, PROJECT_QUERY_BINDINGS};
 use aloud_tests::places::{fastest_gpu, gpus};
 use aloud_tests::r1::{Case, D, EPS, H, HEAD, I, Matrices, OnDevice, P, Q_LORA, R, R1, SLOTS, Seen};
 use aloud_tests::relative_error;
@@ -151,7 +151,9 @@ fn a_token_costs_what_it_must() {
             let [all, embed] = [&rec, &embed].map(|rec| on.e.compile(rec).expect("compiles").figures(1, 8193));
             let dispatches = all.dispatches - embed.dispatches;
             println!("{place}: {dispatches} dispatches, each stack in {parts} parts");
-            assert_eq!(dispatches, 11 + 2 * (parts - 1), "joint: {joint}, on {place}");
+            // What is cached comes with the queries, if a kernel can bind 10 buffers.
+            let apart = usize::from(on.e.gpu().caps.max_bindings < PROJECT_QUERY_BINDINGS);
+            assert_eq!(dispatches, 10 + apart + 2 * (parts - 1), "joint: {joint}, on {place}");
             let least = on.r1.bytes_of_a_token(joint);
             let ratio = all.cost.weight_bytes as f64 / least as f64;
             println!("{place}: {} bytes of weights, {ratio:.4} of what is needed", all.cost.weight_bytes);

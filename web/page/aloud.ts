@@ -1,10 +1,10 @@
 /** What this page takes from the package, with the files of it that this page serves. */
 import wasmUrl from "../pkg/aloud_web_bg.wasm?url";
-import { deleteModel, listModels, load as loadEngine, probe as look, storageEstimate } from "../src/index.ts";
+import { deleteModel, lastCrash, listModels, load as loadEngine, probe as look, storageEstimate } from "../src/index.ts";
 import type { Engine, LoadOptions, ModelSource } from "../src/types.ts";
 import workerUrl from "../src/worker.ts?worker&url";
 
-export { deleteModel, listModels, storageEstimate };
+export { deleteModel, lastCrash, listModels, storageEstimate };
 
 export type StoredModel = Awaited<ReturnType<typeof listModels>>[number];
 

@@ -4,8 +4,8 @@ import "../src/components/index.ts";
 import "./models-panel.ts";
 import { formatBytes, formatParameters } from "../src/components/format.ts";
 import type { Engine } from "../src/types.ts";
-import { load } from "./aloud.ts";
-import { ownChoice, TINY, type Choice } from "./choices.ts";
+import { lastCrash, load } from "./aloud.ts";
+import { nameOf, ownChoice, TINY, type Choice } from "./choices.ts";
 
 const byId = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 const chat = byId<HTMLElementTagNameMap["aloud-chat"]>("chat");
@@ -60,6 +60,19 @@ function describe({ model }: Engine): string {
   return `${parts.filter(Boolean).join(" · ")} on ${model.adapter}. Nothing you write leaves this device.`;
 }
 
+/** What a tab was busy with that ended on the way, if one did; asked before a load that ends well forgets it. */
+async function tellCrash(): Promise<void> {
+  const crash = await lastCrash().catch(() => null);
+  if (!crash) return;
+  const name = crash.source ? nameOf(crash.source) : "a file from disk";
+  const doing = crash.phase === "answer" ? `${name} was answering` : `${name} was loading (${crash.phase})`;
+  const note = byId("crash");
+  note.textContent =
+    `Last time this page ended while ${doing}. If it was not you who closed it, there was too little memory: ` +
+    "a smaller model may do, or fewer open tabs.";
+  note.hidden = false;
+}
+
 /** Light or dark as the system has it, until the user says otherwise. */
 function setTheme(dark: boolean): void {
   document.documentElement.dataset.theme = dark ? "dark" : "light";
@@ -99,4 +112,5 @@ panel.addEventListener("choose", (event) => {
   void open((event as CustomEvent<Choice>).detail);
 });
 watchDrops();
+void tellCrash();
 void open(current);

@@ -1,14 +1,27 @@
 /** The engine in this thread: the wasm module, a model on the GPU, and what becomes of both when the GPU is lost. */
-import initWasm, { Control, type InitOutput, Model } from "../pkg/aloud_web.js";
+import initWasm, { Control, type InitOutput, Model, type ModelFiles } from "../pkg/aloud_web.js";
 import type { Backend } from "./engine.ts";
 import { AloudError, throwIfAborted, toAloudError } from "./errors.ts";
 import { type GpuInfo, opening, openGpu } from "./gpu.ts";
+import { inOrder } from "./phases.ts";
 import type { EngineRequest } from "./request.ts";
-import { clearPhase, markPhase, type OpenedModel, openModel, resolveSource } from "./store/index.ts";
-import type { ChatEvent, FinishReason, LoadOptions, ModelInfo, Progress, Timings, TokenLogprob, Usage } from "./types.ts";
+import {
+  clearPhase,
+  deleteModel,
+  keepTuning,
+  markPhase,
+  type OpenedModel,
+  openModel,
+  readTunings,
+  resolveSource,
+} from "./store/index.ts";
+import type { ChatEvent, FinishReason, LoadOptions, ModelInfo, Phase, Progress, Timings, TokenLogprob, Usage } from "./types.ts";
 
 /** What a core is made of; the same in a worker. */
-export type CoreOptions = Pick<LoadOptions, "model" | "contextLength" | "storage" | "drafts" | "gpuTimeout"> & {
+export type CoreOptions = Pick<
+  LoadOptions,
+  "model" | "contextLength" | "storage" | "hashes" | "drafts" | "tune" | "gpuTimeout"
+> & {
   wasmUrl: string;
   /** What relative URLs are relative to: in a worker that would be the worker. */
   base: string;
@@ -54,37 +67,70 @@ class Core implements Backend {
   #control: Control | undefined;
   #device: GPUDevice | undefined;
   #disposed = false;
+  /** What is known of the GPU's kernels, and whether the rest is measured. */
+  #tuning: { tune: boolean; tunings: Record<string, string> } | undefined;
   #running: Promise<void> = Promise.resolve();
 
-  constructor(private readonly options: CoreOptions) {}
+  readonly #source: string;
+
+  constructor(private readonly options: CoreOptions) {
+    this.#source = resolveSource(options.model, { base: options.base }).source;
+  }
 
   async load(onProgress: (progress: Progress) => void, signal?: AbortSignal): Promise<void> {
-    onProgress({ phase: "connect", loaded: 0, total: 0, bytesPerSecond: 0 });
-    const gpu = await openGpu();
-    const { memory } = await wasm(this.options.wasmUrl);
-    throwIfAborted(signal);
-    const { storage = "auto", model, base } = this.options;
-    // Should the tab be killed on the way, the next visit can say in which phase.
-    const { source } = resolveSource(model, { base });
-    let phase = "";
-    const tell = (progress: Progress): void => {
-      if (progress.phase !== phase) void markPhase(source, (phase = progress.phase)).catch(() => {});
-      onProgress(progress);
-    };
+    const tell = inOrder(onProgress, (phase) => phase !== "ready" && this.#mark(phase));
     try {
-      const opened = await openModel(model, { signal, storage, base, onProgress: tell });
-      try {
-        this.#model = await opening((newest) => this.#upload(opened, gpu, newest, tell, signal));
-        await opened.complete();
-      } finally {
-        await opened.close();
-      }
+      this.info = await this.#load(tell, signal);
+    } catch (error) {
+      // What is no model is not kept, unless another tab has it open.
+      const isNone = this.#source && toAloudError(error).code === "not-a-model";
+      if (isNone) await deleteModel(this.#source).catch(() => {});
+      throw error;
     } finally {
       await clearPhase().catch(() => {});
     }
-    const wasmBytes = memory.buffer.byteLength;
-    this.info = { ...(JSON.parse(this.#model.info()) as ModelInfo), adapter: gpu.name, wasmBytes };
-    onProgress({ phase: "ready", loaded: 0, total: 0, bytesPerSecond: 0 });
+    tell({ phase: "ready", loaded: 0, total: 0, bytesPerSecond: 0 });
+  }
+
+  /** Should the tab be killed on the way, the next visit can say in which phase. */
+  #mark(phase: Exclude<Phase, "ready"> | "answer"): void {
+    void markPhase(this.#source, phase).catch(() => {});
+  }
+
+  async #load(tell: (progress: Progress) => void, signal?: AbortSignal): Promise<ModelInfo> {
+    tell({ phase: "connect", loaded: 0, total: 0, bytesPerSecond: 0 });
+    const gpu = await openGpu();
+    const { memory } = await wasm(this.options.wasmUrl);
+    throwIfAborted(signal);
+    const { storage = "auto", model, base, hashes } = this.options;
+    this.#tuning ??= await this.#known(gpu);
+    const opened = await openModel(model, { signal, storage, base, hashes, onProgress: tell });
+    try {
+      this.#model = await opening((newest) => this.#upload(opened, gpu, newest, tell, signal));
+      await opened.complete();
+    } finally {
+      await opened.close();
+    }
+    // Nothing of the above looks at it while kernels compile.
+    throwIfAborted(signal);
+    const { tuningKey: key, measured, ...info } = JSON.parse(this.#model.info()) as Info;
+    const text = info.tuning;
+    // Nobody has to know if it is not kept: it is measured again.
+    if (measured && storage !== "none") await keepTuning({ device: gpu.id, key, text }).catch(() => {});
+    // When the GPU is lost, the next one is to round as this one did.
+    this.#tuning = { tune: false, tunings: { [key]: text } };
+    return { ...info, adapter: gpu.name, wasmBytes: memory.buffer.byteLength };
+  }
+
+  /** What is known of the GPU's kernels before a model is loaded first. */
+  async #known(gpu: GpuInfo): Promise<{ tune: boolean; tunings: Record<string, string> }> {
+    const { tune: wanted = "auto", storage } = this.options;
+    if (!["auto", "off", "on"].includes(wanted)) {
+      throw new AloudError("invalid-request", `\`tune\`: expected auto, off or on, found \`${wanted}\``);
+    }
+    // A CPU has the vectors that it has, and takes long to compile what would be measured.
+    const tune = wanted === "on" || (wanted === "auto" && !gpu.isCpu);
+    return { tune, tunings: tune && storage !== "none" ? await readTunings(gpu.id).catch(() => ({})) : {} };
   }
 
   /** Sends the weights to the GPU as they come. */
@@ -95,25 +141,10 @@ class Core implements Backend {
     onProgress: (progress: Progress) => void,
     signal?: AbortSignal,
   ): Promise<Model> {
-    let failed: unknown;
-    // The first thing that a source throws; what Rust makes of it has lost its code.
-    const files = opened.files.map((file) => ({
-      name: file.name,
-      size: file.size,
-      read: async (offset: number, length: number): Promise<Uint8Array> => {
-        try {
-          throwIfAborted(signal);
-          return await file.read(offset, length);
-        } catch (error) {
-          failed ??= error;
-          throw error;
-        }
-      },
-    }));
     const { contextLength, drafts: wanted = "auto" } = this.options;
     // A second row costs a CPU as much as the first.
     const drafts = wanted === "auto" && gpu.isCpu ? "off" : wanted;
-    const options = JSON.stringify({ contextLength, drafts, subgroupSize: gpu.subgroupSize });
+    const options = JSON.stringify({ contextLength, drafts, subgroupSize: gpu.subgroupSize, ...this.#tuning });
     let last = 0;
     const uploaded = (loaded: number, total: number): void => {
       const now = performance.now();
@@ -122,11 +153,8 @@ class Core implements Backend {
       onProgress({ phase: loaded < total ? "upload" : "compile", loaded, total, bytesPerSecond: 0 });
     };
     try {
-      const { kind, name, small } = opened;
-      return await this.#watched(Model.load({ kind, name, files, small }, options, uploaded), newest, signal);
-    } catch (error) {
-      throwIfAborted(signal);
-      throw toAloudError(failed ?? error);
+      const loading = readBy(opened, signal, (files) => Model.load(files, options, uploaded));
+      return await this.#watched(loading, newest, signal);
     } finally {
       this.#device = newest();
     }
@@ -156,7 +184,7 @@ class Core implements Backend {
 
   run(request: EngineRequest, onEvent: (event: ChatEvent) => void, signal: AbortSignal): Promise<void> {
     const run = this.#run(request, onEvent, signal);
-    this.#running = run.catch(() => {});
+    this.#running = run.then(clearPhase, clearPhase).catch(() => {});
     return run;
   }
 
@@ -188,6 +216,7 @@ class Core implements Backend {
     signal: AbortSignal,
   ): Promise<void> {
     throwIfAborted(signal);
+    this.#mark("answer");
     if (!this.#model) throw new AloudError("disposed", "the engine was disposed of; load the model again");
     const control = new Control();
     this.#control = control;
@@ -228,6 +257,36 @@ class Core implements Backend {
     this.#model?.free();
     this.#model = undefined;
   }
+}
+
+/** Has Rust read a model's files. What they throw is thrown as it was: what Rust makes of it has lost its code. */
+export async function readBy<T>(
+  { kind, name, small, files }: OpenedModel,
+  signal: AbortSignal | undefined,
+  read: (files: ModelFiles) => Promise<T>,
+): Promise<T> {
+  let failed: unknown;
+  const watched = files.map((file) => ({
+    name: file.name,
+    size: file.size,
+    read: (offset: number, length: number): Promise<Uint8Array> =>
+      file.read(offset, length).catch((error: unknown) => {
+        failed ??= error;
+        throw error;
+      }),
+  }));
+  try {
+    return await read({ kind, name, small, files: watched });
+  } catch (error) {
+    throwIfAborted(signal);
+    throw toAloudError(failed ?? error);
+  }
+}
+
+/** `Info` in crates/aloud-web/src/model.rs. */
+interface Info extends ModelInfo {
+  tuningKey: string;
+  measured: boolean;
 }
 
 /** `Ending` in crates/aloud/src/chat.rs. */

@@ -4,6 +4,8 @@ import { AloudError } from "./errors.ts";
 /** What is known of the adapter before a device is opened. */
 export interface GpuInfo {
   name: string;
+  /** All that tells it, its driver and the browser's compiler from others, as far as that is shown. */
+  id: string;
   /** Smallest size of subgroups, where they are offered. */
   subgroupSize?: number;
   /** Whether the CPU plays the GPU. */
@@ -30,10 +32,11 @@ export async function openGpu(): Promise<GpuInfo> {
     );
   }
   wrapRequestDevice();
-  const { vendor, architecture, description, subgroupMinSize, isFallbackAdapter: isCpu } = adapter.info;
+  const { vendor, architecture, device, description, subgroupMinSize, isFallbackAdapter: isCpu } = adapter.info;
   const name = description || [vendor, architecture].filter(Boolean).join(" ") || "a GPU without a name";
+  const id = [vendor, architecture, device, description, navigator.userAgent].join(", ");
   const subgroupSize = adapter.features.has(SUBGROUPS) ? subgroupMinSize : undefined;
-  return { name, subgroupSize, isCpu, limits: adapter.limits, features: [...adapter.features] };
+  return { name, id, subgroupSize, isCpu, limits: adapter.limits, features: [...adapter.features] };
 }
 
 let wrapped = false;

@@ -1,15 +1,17 @@
 /** DeepSeek-R1 models that think aloud in a browser tab. Nothing leaves the device. */
+import { here } from "./base.ts";
 import { loadCore } from "./core.ts";
 import { createEngine } from "./engine.ts";
-import { AloudError, toAloudError } from "./errors.ts";
+import { AloudError, throwIfAborted, toAloudError } from "./errors.ts";
 import { type Probe, probe as look } from "./probe.ts";
 import { loadRemote } from "./remote.ts";
 import { askPersistence } from "./store/index.ts";
 import type { Engine, LoadOptions, ModelSource } from "./types.ts";
 
 export { AloudError, type ErrorCode } from "./errors.ts";
-export { deleteModel, listModels, storageEstimate } from "./store/index.ts";
-export type { DeviceSpeed, ModelForecast, Probe } from "./probe.ts";
+export { type Crash, deleteModel, lastCrash, listModels, storageEstimate } from "./store/index.ts";
+export type { ModelForecast } from "./forecast.ts";
+export type { DeviceSpeed, Probe } from "./probe.ts";
 export type * from "./types.ts";
 
 const KNOWN: Record<keyof LoadOptions, true> = {
@@ -18,7 +20,9 @@ const KNOWN: Record<keyof LoadOptions, true> = {
   signal: true,
   onProgress: true,
   storage: true,
+  hashes: true,
   drafts: true,
+  tune: true,
   gpuTimeout: true,
   worker: true,
   workerUrl: true,
@@ -36,11 +40,11 @@ export async function load(options: LoadOptions): Promise<Engine> {
       throw new AloudError("unknown-parameter", `\`${name}\` is not a parameter; there are ${Object.keys(KNOWN).join(", ")}`);
     }
   }
-  const { model, contextLength, storage, drafts, gpuTimeout, signal } = options;
+  const { model, contextLength, storage, hashes, drafts, tune, gpuTimeout, signal } = options;
   const onProgress = options.onProgress ?? ((): void => {});
-  const base = document.baseURI;
+  const base = here();
   const wasmUrl = wasmUrlOf(options.wasmUrl);
-  const core = { model: plain(model), base, contextLength, storage, drafts, gpuTimeout, wasmUrl };
+  const core = { model: plain(model), base, contextLength, storage, hashes, drafts, tune, gpuTimeout, wasmUrl };
   // A worker cannot ask. Whether it is granted changes nothing but how long the browser keeps the file.
   if (storage !== "none" && !(core.model instanceof Blob)) void askPersistence().catch(() => {});
   try {
@@ -48,6 +52,8 @@ export async function load(options: LoadOptions): Promise<Engine> {
       options.worker === false ?
         await loadCore(core, onProgress, signal)
       : await loadRemote(options.workerUrl ?? new URL(/* @vite-ignore */ "worker.js", import.meta.url), core, onProgress, signal);
+    if (signal?.aborted) await backend.dispose();
+    throwIfAborted(signal);
     return createEngine(backend);
   } catch (error) {
     throw toAloudError(error);
@@ -77,5 +83,5 @@ function plain(source: ModelSource): ModelSource {
 }
 
 function wasmUrlOf(given: string | URL | undefined): string {
-  return new URL(given ?? new URL(/* @vite-ignore */ "aloud_web_bg.wasm", import.meta.url), document.baseURI).href;
+  return new URL(given ?? new URL(/* @vite-ignore */ "aloud_web_bg.wasm", import.meta.url), here()).href;
 }

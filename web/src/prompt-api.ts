@@ -4,17 +4,19 @@
  *
  * Source of the interface: https://github.com/webmachinelearning/prompt-api (2026-06).
  */
+import { here } from "./base.ts";
 import { AloudError, toAloudError } from "./errors.ts";
 import { load } from "./index.ts";
 import { listModels, resolveSource } from "./store/index.ts";
 import { readable } from "./stream.ts";
-import type { ChatMessage, ChatOptions, Engine, LoadOptions, ReasoningOptions } from "./types.ts";
+import type { ChatMessage, ChatOptions, Engine, LoadOptions, Progress, ReasoningOptions } from "./types.ts";
 
 export type Availability = "unavailable" | "downloadable" | "downloading" | "available";
 export type Prompt = string | { role: ChatMessage["role"]; content: string }[];
 
 export interface CreateOptions {
   initialPrompts?: { role: ChatMessage["role"]; content: string }[];
+  /** Ends the waiting of this call alone; later, the session. */
   signal?: AbortSignal;
   /** Hears of `downloadprogress`, whose `loaded` goes from 0 to 1. */
   monitor?: (monitor: EventTarget) => void;
@@ -30,43 +32,92 @@ export type ModelOptions = Omit<LoadOptions, "signal" | "onProgress"> & { reason
 /** `LanguageModel` of a model of ours. Sessions share one engine; it is loaded by the first. */
 export function languageModel(options: ModelOptions) {
   const { reasoning, ...loading } = options;
-  let shared: Promise<Engine> | undefined;
-  let downloading = false;
+  let shared: Shared | undefined;
+
+  function begin(): Shared {
+    const abort = new AbortController();
+    const listeners = new Set<(loaded: number) => void>();
+    const onProgress = ({ phase, loaded, total }: Progress): void => {
+      if (phase === "download" && total > 0) for (const tell of listeners) tell(loaded / total);
+    };
+    const engine = load({ ...loading, signal: abort.signal, onProgress });
+    const begun: Shared = { engine, abort, listeners, isLoading: true };
+    const end = (): unknown => (begun.isLoading = false);
+    engine.then(end, () => {
+      end();
+      if (shared === begun) shared = undefined;
+    });
+    return begun;
+  }
 
   return {
     /** Whether `create` would work, and whether it would download. */
     async availability(): Promise<Availability> {
       if (!globalThis.isSecureContext || !navigator.gpu || !(await navigator.gpu.requestAdapter())) return "unavailable";
-      if (shared) return downloading ? "downloading" : "available";
+      if (shared) return shared.isLoading ? "downloading" : "available";
       const stored = await listModels();
-      const { source } = resolveSource(loading.model, { base: document.baseURI });
+      const { source } = resolveSource(loading.model, { base: here() });
       return stored.some((model) => model.complete && model.source === source) ? "available" : "downloadable";
     },
 
-    async create({ initialPrompts = [], signal, monitor }: CreateOptions = {}): Promise<Session> {
+    async create(options: CreateOptions = {}): Promise<Session> {
+      refuseOthers(options, CREATE_OPTIONS);
+      const { initialPrompts = [], signal, monitor } = options;
       const target = new EventTarget();
       monitor?.(target);
-      const tell = (loaded: number): unknown =>
+      const tell = (loaded: number): void => {
         target.dispatchEvent(new ProgressEvent("downloadprogress", { lengthComputable: true, loaded, total: 1 }));
+      };
       tell(0);
-      downloading ||= !shared;
-      shared ??= load({
-        ...loading,
-        signal,
-        onProgress: ({ phase, loaded, total }) => phase === "download" && total > 0 && tell(loaded / total),
-      });
+      const mine = (shared ??= begin());
+      mine.listeners.add(tell);
       try {
-        const engine = await shared;
+        const engine = await orAborted(mine.engine, signal);
         tell(1);
-        return new Session(engine, [...initialPrompts], { reasoning });
+        const session = new Session(engine, [...initialPrompts], { reasoning });
+        signal?.addEventListener("abort", () => session.destroy());
+        return session;
       } catch (error) {
-        shared = undefined;
         throw domError(error);
       } finally {
-        downloading = false;
+        mine.listeners.delete(tell);
+        if (mine.isLoading && mine.listeners.size === 0) {
+          mine.abort.abort(); // Nobody waits for it any more.
+          if (shared === mine) shared = undefined;
+        }
       }
     },
   };
+}
+
+/** The engine of all sessions, or its loading. */
+interface Shared {
+  engine: Promise<Engine>;
+  abort: AbortController;
+  /** Of those who wait for it. */
+  listeners: Set<(loaded: number) => void>;
+  isLoading: boolean;
+}
+
+const CREATE_OPTIONS: Record<keyof CreateOptions, true> = { initialPrompts: true, signal: true, monitor: true };
+const PROMPT_OPTIONS: Record<keyof PromptOptions, true> = { signal: true };
+
+function refuseOthers(options: object, known: object): void {
+  const other = Object.keys(options).find((name) => !Object.hasOwn(known, name));
+  if (other === undefined) return;
+  const names = Object.keys(known).join(", ");
+  throw new DOMException(`\`${other}\` is not an option here; there are ${names}`, "NotSupportedError");
+}
+
+/** What a work gives, unless the caller ends waiting for it. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  const aborted = new Promise<never>((_, reject) => {
+    const end = (): void => reject(new AloudError("aborted", "aborted by the caller", { cause: signal.reason }));
+    if (signal.aborted) end();
+    signal.addEventListener("abort", end);
+  });
+  return Promise.race([work, aborted]);
 }
 
 /** A conversation. */
@@ -123,8 +174,10 @@ export class Session extends EventTarget {
     this.#destroyed.abort();
   }
 
-  async *#answer(input: Prompt, { signal }: PromptOptions): AsyncGenerator<string> {
+  async *#answer(input: Prompt, options: PromptOptions): AsyncGenerator<string> {
     this.#check();
+    refuseOthers(options, PROMPT_OPTIONS);
+    const { signal } = options;
     const messages = [...this.#history, ...turns(input)];
     const signals = signal ? [signal, this.#destroyed.signal] : [this.#destroyed.signal];
     let content = "";

@@ -1,4 +1,5 @@
 /** The page's side of the worker: the same backend, by messages. */
+import { here } from "./base.ts";
 import type { CoreOptions } from "./core.ts";
 import type { Backend } from "./engine.ts";
 import { AloudError, throwIfAborted } from "./errors.ts";
@@ -41,7 +42,7 @@ class Remote implements Backend {
   #dead: AloudError | undefined;
 
   constructor(private readonly url: string | URL) {
-    this.#worker = startWorker(new URL(url, document.baseURI));
+    this.#worker = startWorker(new URL(url, here()));
     this.#worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => this.#hear(data));
     this.#worker.addEventListener("error", (event) => this.#die(event.message));
   }

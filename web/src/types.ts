@@ -18,6 +18,12 @@ export interface Progress {
   bytesPerSecond: number;
 }
 
+/** What the caller knows of a file before it comes. */
+export interface ExpectedHashes {
+  sha256?: string;
+  chunks?: string[];
+}
+
 export interface LoadOptions {
   model: ModelSource;
   /** Tokens of context; by default 4096, or fewer if the model was made for fewer. */
@@ -26,8 +32,20 @@ export interface LoadOptions {
   onProgress?: (progress: Progress) => void;
   /** `auto` keeps downloads in the browser's storage; `none` sends them to the GPU alone. */
   storage?: "auto" | "none";
+  /**
+   * What is known of files, by their names: SHA-256 as 64 hex digits, of the whole and of each chunk of 16 MiB. What differs
+   * is not loaded. Files of the Hub are compared with its own hashes anyway.
+   */
+  hashes?: Record<string, ExpectedHashes>;
   /** Guesses several tokens and checks them at once. `auto` where it helps. The text is the same. */
   drafts?: "auto" | "off" | "mtp" | "lookup";
+  /**
+   * How threads share the rows of weights, and which kernels multiply a prompt: `on` uses what was measured on this GPU, measures for about a fifth of a second what is
+   * not known yet, and keeps it in the browser's storage, if that is used. `off` does neither. `auto`, the default, is `on` where
+   * there is a real GPU. Sums are rounded in another order, and a prompt's factors
+   * may be rounded to halves, within 2e-3 of a product.
+   */
+  tune?: "auto" | "off" | "on";
   /**
    * Milliseconds that an answer may go without a sign of life of the GPU, by default 120,000. Then it counts as hung, and the
    * answer goes on on a new device.
@@ -171,6 +189,8 @@ export interface ModelInfo {
   /** Bytes of the engine's own memory, at most until now. */
   wasmBytes: number;
   adapter: string;
+  /** Threads per row of weights, and tiles for prompts, of the formats and widths that were measured: `Q4_1/narrow=32 Q8_0/wide=half`. */
+  tuning: string;
 }
 
 export interface ChatCompletions {

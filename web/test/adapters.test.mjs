@@ -65,5 +65,35 @@ describe("adapters", { timeout: 300_000 }, () => {
     assert.equal(said.refused, "InvalidStateError");
   });
 
+  it("give every creation its own signal, and refuse options that there are not", async () => {
+    const said = await browser.run(async () => {
+      const { languageModel } = await import("/dist/prompt-api.js");
+      const LanguageModel = languageModel({ model: "/models/tiny-r1-distill.gguf", contextLength: 512, reasoning: { effort: "none" } });
+      const name = (work) => work.then(() => "fine", (error) => `${error.name}: ${error.message}`);
+      const [first, second] = [new AbortController(), new AbortController()];
+      const creations = [first, second].map(({ signal }) => LanguageModel.create({ signal }));
+      first.abort();
+      const [aborted, created] = [await name(creations[0]), await creations[1]];
+      const answer = await created.prompt("What is 7 + 5?");
+      const option = await name(LanguageModel.create({ temperature: 1 }));
+      const constraint = await name(created.prompt("?", { responseConstraint: {} }));
+      second.abort();
+      const destroyed = await name(created.prompt("What is 7 + 5?"));
+      // Nobody waits for this load any more: it ends, and the next one begins anew.
+      const other = languageModel({ model: "/models/tiny-r1-distill.gguf", contextLength: 256 });
+      const alone = new AbortController();
+      const creation = name(other.create({ signal: alone.signal }));
+      alone.abort();
+      return { aborted, answer, option, constraint, destroyed, alone: await creation, again: await name(other.create()) };
+    });
+    assert.match(said.aborted, /^AbortError/);
+    assert.match(said.answer, /\d/);
+    assert.match(said.option, /^NotSupportedError: `temperature`/);
+    assert.match(said.constraint, /^NotSupportedError: `responseConstraint`/);
+    assert.match(said.destroyed, /^InvalidStateError/);
+    assert.match(said.alone, /^AbortError/);
+    assert.equal(said.again, "fine");
+  });
+
   it("leave no error on the page", () => assert.deepEqual(browser.problems, []));
 });

@@ -4,6 +4,7 @@ import { after, before, describe, it } from "node:test";
 import { openPackage } from "./browser.mjs";
 import { composingTokenizer, goldens, modelRoutes } from "./models.mjs";
 import { byRanges } from "./server.mjs";
+import { until } from "./wait.mjs";
 
 const N_QUESTIONS = { "tiny-r1/": 10, "tiny-r1-distill.gguf": 3 };
 const QUESTION = [{ role: "user", content: "What is 123 times 45?" }];
@@ -22,23 +23,7 @@ describe("the package", { timeout: 900_000 }, () => {
       "/composed/tokenizer.json": byRanges(await composingTokenizer()),
     });
     await run(async () => {
-      globalThis.collect = async (events) => {
-        const all = [];
-        for await (const event of events) all.push(event);
-        const text = (type) => all.filter((e) => e.type === type).map((e) => e.text).join("");
-        return { all, reasoning: text("reasoning"), answer: text("answer"), done: all.findLast((e) => e.type === "done") };
-      };
-      // Every device that is opened from now on, until `stop`.
-      globalThis.recordDevices = () => {
-        const devices = [];
-        const { requestDevice } = GPUAdapter.prototype;
-        GPUAdapter.prototype.requestDevice = async function (...args) {
-          devices.push(await requestDevice.apply(this, args));
-          return devices.at(-1);
-        };
-        return { devices, stop: () => (GPUAdapter.prototype.requestDevice = requestDevice) };
-      };
-      globalThis.thrown = (work) => Promise.resolve().then(work).then(() => null, (e) => ({ name: e.name, code: e.code, message: e.message }));
+      Object.assign(globalThis, await import("/test/in-page.mjs"));
       globalThis.engine = await aloud.load({ model: "/models/tiny-r1-distill.gguf", contextLength: 1024 });
     });
   });
@@ -91,6 +76,25 @@ describe("the package", { timeout: 900_000 }, () => {
     assert.deepEqual(normalised, [composed, composed]);
   });
 
+  it("asks the browser to keep what it stores, and not where it stores nothing", async () => {
+    const asked = await run(async () => {
+      const { persist } = StorageManager.prototype;
+      let asked = 0;
+      StorageManager.prototype.persist = function () {
+        asked++;
+        return persist.call(this);
+      };
+      const counts = [];
+      for (const storage of ["none", "auto"]) {
+        await (await aloud.load({ model: "/models/tiny-r1-distill.gguf", storage, contextLength: 256 })).dispose();
+        counts.push(asked);
+      }
+      StorageManager.prototype.persist = persist;
+      return counts;
+    });
+    assert.deepEqual(asked, [0, 1]);
+  });
+
   it("says what it loaded", async () => {
     const info = await run(() => engine.model);
     assert.equal(info.name, "tiny-r1-distill.gguf");
@@ -132,6 +136,41 @@ describe("the package", { timeout: 900_000 }, () => {
       assert.deepEqual(chunks.at(-2).choices[0].finish_reason, "stop");
       assert.deepEqual(chunks.at(-1).usage.completion_tokens, whole.usage.completion_tokens);
       assert.equal(new Set(chunks.map((c) => c.id)).size, 1);
+    });
+
+    it("and every parameter reaches the engine", async () => {
+      const said = await run(async (messages) => {
+        const ask = async (more) => {
+          const { choices: [{ message }] } = await engine.chat.completions.create({ messages, temperature: 0, max_tokens: 30, seed: 7, ...more });
+          return message.reasoning_content;
+        };
+        const hot = { temperature: 3 };
+        return {
+          greedy: await ask({}), hot: await ask(hot), top_k: await ask({ ...hot, top_k: 1 }), min_p: await ask({ ...hot, min_p: 1 }),
+          top_p: await ask({ ...hot, top_p: 1e-6 }), repetition: await ask({ repetition_penalty: 8 }),
+          presence: await ask({ presence_penalty: 30 }), frequency: await ask({ frequency_penalty: 30 }),
+        };
+      }, QUESTION);
+      const { greedy, hot, top_k, min_p, top_p, ...penalised } = said;
+      assert.notEqual(hot, greedy);
+      assert.deepEqual({ top_k, min_p, top_p }, { top_k: greedy, min_p: greedy, top_p: greedy });
+      for (const [name, text] of Object.entries(penalised)) assert.notEqual(text, greedy, name);
+    });
+
+    it("and chunks tell how likely their tokens were", async () => {
+      const { told, text } = await run(async (messages) => {
+        const told = [];
+        let text = "";
+        const request = { messages, temperature: 0, max_tokens: 12, stream: true, logprobs: true, top_logprobs: 2 };
+        for await (const { choices: [choice] } of await engine.chat.completions.create(request)) {
+          told.push(...(choice?.logprobs?.reasoning_content ?? []), ...(choice?.logprobs?.content ?? []));
+          text += choice?.delta.reasoning_content ?? "";
+        }
+        return { told, text };
+      }, QUESTION);
+      assert.equal(told.length, 12);
+      assert.ok(told.map(({ token }) => token).join("").startsWith(text) && text.length > 5, text);
+      assert.ok(told.every(({ logprob, top_logprobs }) => logprob <= 0 && top_logprobs.length === 2));
     });
 
     it("and refuses what it does not know, by name", async () => {
@@ -376,17 +415,25 @@ describe("the package", { timeout: 900_000 }, () => {
       assert.ok(aborted.seconds < 60, `${aborted.seconds} s`);
     });
 
-    it("goes on with the same answer on a new device when the GPU is lost", async () => {
-      const { whole, lost, events } = await run(async (messages) => {
+    it("goes on with the same answer on a new device when the GPU is lost, without the network", async () => {
+      const { whole, lost, events, fetched } = await run(async (messages) => {
         const { devices, stop } = recordDevices();
         const engine = await aloud.load({ model: "/models/tiny-r1-distill.gguf", worker: false, contextLength: 512 });
         const whole = await collect(engine.chat(messages, { temperature: 0 }));
         let n = 0;
         const seen = [];
+        // But for the one byte that tells whether the file is still the same.
+        const { fetch } = globalThis;
+        const fetched = [];
+        globalThis.fetch = (url, options) => {
+          if (options?.headers?.range !== "bytes=0-0") fetched.push(String(url));
+          return fetch(url, options);
+        };
         for await (const event of engine.chat(messages, { temperature: 0 })) {
           seen.push(event);
           if (event.type === "reasoning" && ++n === 12) devices.at(-1).destroy();
         }
+        globalThis.fetch = fetch;
         await engine.dispose();
         stop();
         const text = (type) => seen.filter((e) => e.type === type).map((e) => e.text).join("");
@@ -395,37 +442,56 @@ describe("the package", { timeout: 900_000 }, () => {
           whole: [whole.reasoning, whole.answer, usage(whole.all)],
           lost: [text("reasoning"), text("answer"), usage(seen)],
           events: seen.map((e) => e.type).filter((t) => t.startsWith("device")),
+          fetched,
         };
       }, QUESTION);
       assert.deepEqual(events, ["device-lost", "device-restored"]);
       assert.deepEqual(lost, whole);
+      assert.deepEqual(fetched, [], "the weights come out of the browser's storage");
     });
 
-    it("gives back all of the GPU's memory", async () => {
-      const { held, most } = await run(async (messages) => {
-        let [held, most] = [0, 0];
-        const { createBuffer, destroy } = GPUDevice.prototype;
-        const of = new Map();
-        GPUDevice.prototype.createBuffer = function (descriptor) {
-          const buffer = createBuffer.call(this, descriptor);
-          of.set(this, (of.get(this) ?? 0) + descriptor.size);
-          held += descriptor.size;
-          most = Math.max(most, held);
-          return buffer;
-        };
-        GPUDevice.prototype.destroy = function () {
-          held -= of.get(this) ?? 0;
-          of.delete(this);
-          return destroy.call(this);
-        };
-        const engine = await aloud.load({ model: "/models/tiny-r1-distill.gguf", worker: false, contextLength: 512 });
-        await collect(engine.chat(messages, { max_tokens: 4 }));
-        await engine.dispose();
-        Object.assign(GPUDevice.prototype, { createBuffer, destroy });
-        return { held, most };
+    it("gives back all of the GPU's memory, however often it is loaded", async () => {
+      const { held, most, devices } = await run(async (messages) => {
+        const memory = watchMemory();
+        for (let i = 0; i < 5; i++) {
+          const engine = await aloud.load({ model: "/models/tiny-r1-distill.gguf", worker: i === 4, contextLength: 512 });
+          await collect(engine.chat(messages, { max_tokens: 4 }));
+          await engine.dispose();
+        }
+        memory.stop();
+        return { held: memory.held, most: memory.most, devices: memory.devices() };
       }, QUESTION);
-      assert.equal(held, 0);
+      assert.deepEqual([held, devices], [0, 0]);
       assert.ok(most > 2e6 && most < 60e6, `${most} bytes at most`);
+      await until(() => browser.page.workers().length === 0, "the end of workers");
+    });
+
+    it("keeps nothing of the tokens that it told", async () => {
+      const cdp = await browser.page.context().newCDPSession(browser.page);
+      const heap = async () => {
+        await cdp.send("HeapProfiler.collectGarbage");
+        return (await cdp.send("Runtime.getHeapUsage")).usedSize;
+      };
+      await run(async () => {
+        globalThis.kept = await aloud.load({ model: "/models/tiny-r1-distill.gguf", worker: false, contextLength: 1024, drafts: "off" });
+      });
+      const answer = (max_tokens) =>
+        run(async ([messages, max_tokens]) => {
+          let tokens = 0;
+          for (let seed = 1; tokens < max_tokens; seed++) {
+            const options = { temperature: 1.5, seed, max_tokens: max_tokens - tokens };
+            for await (const event of kept.chat(messages, options)) if (event.type === "done") tokens += event.usage.completion_tokens;
+          }
+        }, [QUESTION, max_tokens]);
+      await answer(200); // What is made once is made.
+      const before = await heap();
+      await answer(20);
+      const short = (await heap()) - before;
+      await answer(800);
+      const long = (await heap()) - before - short;
+      await run(() => kept.dispose());
+      console.log(`# heap: ${short} bytes more after 20 tokens, ${long} after 800`);
+      assert.ok(long < 800 * 24, `${long} bytes more after 800 tokens, ${short} after 20`);
     });
   });
 

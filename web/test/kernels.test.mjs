@@ -13,12 +13,16 @@ describe("kernels", { timeout: 600_000 }, () => {
 
   it("compile without a message", async (t) => {
     const { adapter, kernels } = await browser.page.evaluate(async () => {
+      const module = await import("/test/pkg/aloud_web_kernels.js");
+      await module.default({ module_or_path: "/test/pkg/aloud_web_kernels_bg.wasm" });
+      globalThis.kernels = module;
       const adapter = await navigator.gpu?.requestAdapter();
       if (!adapter) throw new Error("this browser offers no WebGPU adapter");
-      const subgroups = adapter.features.has("subgroups");
-      const device = await adapter.requestDevice({ requiredFeatures: subgroups ? ["subgroups"] : [] });
-      const compile = async ({ name, wgsl, subgroups: needsSubgroups }) => {
-        if (needsSubgroups && !subgroups) return { name, skipped: "this adapter has no subgroups" };
+      const offered = ["subgroups", "shader-f16"].filter((feature) => adapter.features.has(feature));
+      const device = await adapter.requestDevice({ requiredFeatures: offered });
+      const compile = async ({ name, wgsl, features }) => {
+        const missing = features.filter((feature) => !offered.includes(feature));
+        if (missing.length) return { name, skipped: `this adapter has no ${missing}` };
         device.pushErrorScope("validation");
         const module = device.createShaderModule({ label: name, code: wgsl });
         const error = await device.popErrorScope();
@@ -29,9 +33,9 @@ describe("kernels", { timeout: 600_000 }, () => {
         return { name, lines };
       };
       const kernels = [];
-      for (const kernel of globalThis.aloud.kernels()) kernels.push(await compile(kernel));
+      for (const kernel of module.kernels()) kernels.push(await compile(kernel));
       const { vendor, architecture, description } = adapter.info;
-      return { adapter: { vendor, architecture, description, subgroups }, kernels };
+      return { adapter: { vendor, architecture, description, offered }, kernels };
     });
     t.diagnostic(`adapter: ${JSON.stringify(adapter)}`);
     assert.notEqual(kernels.length, 0, "the wasm module offers no kernels");
@@ -42,10 +46,7 @@ describe("kernels", { timeout: 600_000 }, () => {
 
   it("compute what the oracle computes", async (t) => {
     const cases = await browser.run(async () => {
-      const kernels = await import("/test/pkg/aloud_web_kernels.js");
-      await kernels.default({ module_or_path: "/test/pkg/aloud_web_kernels_bg.wasm" });
-      globalThis.kernels = kernels;
-      return (await kernels.runKernelCases()).map(({ name, error, tolerance }) => ({ name, error, tolerance }));
+      return (await globalThis.kernels.runKernelCases()).map(({ name, error, tolerance }) => ({ name, error, tolerance }));
     });
     assert.notEqual(cases.length, 0, "nothing ran");
     for (const { name, error, tolerance } of cases) {
@@ -55,10 +56,28 @@ describe("kernels", { timeout: 600_000 }, () => {
     }
   });
 
+  it("multiply many rows as halves where there is shader-f16", async (t) => {
+    const { offered, cases } = await browser.run(async () => {
+      const adapter = await navigator.gpu.requestAdapter();
+      const cases = await globalThis.kernels.runHalves();
+      const told = cases.map(({ name, error, tolerance }) => ({ name, error, tolerance }));
+      return { offered: adapter.features.has("shader-f16"), cases: told };
+    });
+    assert.equal(cases.length > 0, offered);
+    for (const { name, error, tolerance } of cases) {
+      await t.test(`${name}: off by ${error.toPrecision(2)}, allowed ${tolerance}`, () => {
+        assert.ok(error > 0 && error <= tolerance);
+      });
+    }
+  });
+
   it("are told of what the device refuses", async () => {
     const refused = await browser.run(() => globalThis.kernels.writePastTheEnd().then(() => null, String));
     assert.match(refused ?? "nothing was refused", /the device refused a request: /);
   });
+
+  const { LAVAPIPE = "this file was run alone" } = process.env;
+  it("run in a second Chromium too, on lavapipe", { skip: LAVAPIPE !== "tested" && LAVAPIPE }, () => {});
 
   it("leave no error on the page", () => assert.deepEqual(browser.problems, []));
 });

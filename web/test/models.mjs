@@ -4,7 +4,13 @@ import { fileURLToPath } from "node:url";
 import { byRanges } from "./server.mjs";
 
 export const WEB = fileURLToPath(new URL("../", import.meta.url));
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+/** A real model: of Hugging Face, in 4 bits. `cargo xtask assets` fetches it. */
+export const SMOLLM2 = `${ROOT}assets/SmolLM2-135M-Instruct.Q4_1.gguf`;
+
+/** The header of a published model, DeepSeek-R1-Distill-Qwen-7B, with its tokenizer of 152,064 tokens; without its weights. */
+export const R1_HEADER = `${ROOT}assets/r1-distill-qwen-7b-header.gguf`;
 
 /** A route for each file of models/. */
 export async function modelRoutes() {

@@ -8,6 +8,8 @@ import { serve } from "./server.mjs";
 
 /** A CPU that stands in for the GPU compiles every kernel before the first token. */
 const ANSWER_MS = 300_000;
+/** What is wanted from the first request to a model that can be asked; a machine that is busy may take twice as long. */
+const READY_MS = 3000;
 let server;
 let browser;
 let page;
@@ -57,4 +59,19 @@ test("nothing was asked for but files of the page and of the model", () => {
     requests.some((url) => url.endsWith("/models/tiny-r1/model.safetensors")),
     requests.join("\n"),
   );
+});
+
+test("it is ready in seconds for those who were never here", async () => {
+  const times = [];
+  for (let i = 0; i < 3; i++) {
+    const context = await browser.newContext();
+    const visitor = await context.newPage();
+    const begun = performance.now();
+    await visitor.goto(server.origin);
+    await visitor.waitForFunction(() => chat.engine, null, { timeout: ANSWER_MS });
+    times.push(Math.round(performance.now() - begun));
+    await context.close();
+  }
+  console.log(`# ready after ${times.join(", ")} ms; ${READY_MS} are wanted`);
+  assert.ok(Math.min(...times) <= 2 * READY_MS, `${times.join(", ")} ms`);
 });

@@ -10,8 +10,8 @@ const [folder = "screenshots", ...only] = process.argv.slice(2);
 const WIDTHS = { 360: 740, 768: 1024, 1440: 900 };
 
 const THOUGHT = `start: red blue yellow
-1 swap red yellow
-2 blue to top
+1 Swap the red and yellow boxes
+2 take the blue box out and put it on top
 1 swap red yellow: yellow blue red
 2 blue to top: yellow red blue`;
 const LONG_THOUGHT = `

@@ -111,6 +111,7 @@ describe("the disk", { timeout: 240_000 }, () => {
     await limit(CHUNK * 10);
     assert.equal(await tab.openCode("a", "/quota.gguf"), "quota");
     assert.equal(file.asked.length, 0);
+    assert.deepEqual(await tab.get("call", "listModels"), []);
     await limit(CHUNK * 30);
     file.gate = ({ first }) => first >= 2 * CHUNK;
     await tab.open("b", "/quota.gguf");
@@ -157,6 +158,38 @@ describe("the disk", { timeout: 240_000 }, () => {
     assert.deepEqual(await other.get("call", "listModels"), []);
     assert.deepEqual(await chunkFiles(other), []);
     await other.get("call", "deleteModel", "hf:org/never/loaded.gguf");
+  });
+
+  it("reads again what another tab replaces while it is read", async () => {
+    const file = addFile("/replaced.gguf");
+    const tab = await newTab(await newContext());
+    await tab.open("a", "/replaced.gguf");
+    await tab.get("complete", "a");
+    await tab.get("close", "a");
+    // Each record is written anew, once, between its opening and its reading.
+    await tab.where.evaluate((most) => {
+      const { getFile } = FileSystemFileHandle.prototype;
+      globalThis.replaced = new Set();
+      FileSystemFileHandle.prototype.getFile = async function () {
+        const found = await getFile.call(this);
+        if (found.size >= most || globalThis.replaced.has(this.name)) return found;
+        globalThis.replaced.add(this.name);
+        const bytes = await (await getFile.call(this)).arrayBuffer();
+        const writable = await this.createWritable();
+        await writable.write(bytes);
+        await writable.close();
+        await found.arrayBuffer().then(
+          () => globalThis.replaced.delete(this.name),
+          (error) => (globalThis.error = error.name),
+        );
+        return found;
+      };
+    }, CHUNK);
+    await tab.get("open", "b", "/replaced.gguf");
+    await expectAll(tab, "b", file);
+    const [names, error] = await tab.where.evaluate(() => [[...globalThis.replaced].sort(), globalThis.error]);
+    assert.deepEqual(names, ["model", "record"]);
+    assert.equal(error, "NotReadableError");
   });
 
   it("without OPFS is the Cache API: kept, verified, resumed, listed, deleted", async () => {
@@ -376,5 +409,20 @@ describe("a tombstone", { timeout: 240_000 }, () => {
     await next.get("call", "markPhase", "hf:o/r/a.gguf", "upload");
     await next.get("call", "clearPhase");
     assert.equal(await (await enter(next.page)).get("call", "lastCrash"), null);
+  });
+
+  it("takes no tab for killed that begins while it looks", async () => {
+    const context = await newContext();
+    const [tab, next] = [await newTab(context, { realm: "worker" }), await newTab(context)];
+    await next.page.exposeFunction("begin", () => tab.get("call", "markPhase", "hf:o/r/a.gguf", "download"));
+    await next.page.evaluate(() => {
+      const { query } = LockManager.prototype;
+      LockManager.prototype.query = async function () {
+        const locks = await query.call(this);
+        await begin();
+        return locks;
+      };
+    });
+    assert.equal(await next.get("call", "lastCrash"), null);
   });
 });

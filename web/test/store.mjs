@@ -10,11 +10,7 @@ import { serve } from "./server.mjs";
 export const CHUNK = 64 << 10;
 export const TUNING = { chunkBytes: CHUNK, pauseMs: 20, stallMs: 60_000, attempts: 3 };
 export const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
-export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-export const until = async (condition, what, ms = 30_000) => {
-  for (const end = Date.now() + ms; !(await condition()); await sleep(20))
-    assert.ok(Date.now() < end, `waited for ${what}`);
-};
+export { sleep, until } from "./wait.mjs";
 
 /** Runs in the page or worker: what the tests use of the store. */
 async function prepare() {

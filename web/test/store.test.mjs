@@ -221,6 +221,10 @@ describe("a bad server", { timeout: 240_000 }, () => {
     }
     assert.equal(code, expected);
     await until(() => file.open === 0, "the end of requests");
+    // What came is kept; where nothing came, nothing is.
+    const listed = await tab.get("call", "listModels");
+    const chunks = await chunkFiles(tab);
+    assert.deepEqual(listed.map(({ bytes, complete }) => [bytes > 0, complete]), chunks.length ? [[true, false]] : []);
     file.fault = () => false;
     await tab.open("b", url);
     await expectAll(tab, "b", file);

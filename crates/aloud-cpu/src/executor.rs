@@ -6,6 +6,7 @@ use aloud_ops::{
     Command, DType, Elem, Executor, GqaProject, Mla, Op, Recording, SampleResult, SampleRow, SamplerState, Step,
     Storage, Tensor,
 };
+use std::borrow::Cow;
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,8 @@ pub struct CpuExecutor {
     states: Vec<Vec<u32>>,
     weights: Vec<(String, Vec<f32>)>,
     bytes: u64,
+    int8: bool,
+    halves: bool,
 }
 
 impl CpuExecutor {
@@ -38,6 +41,25 @@ impl CpuExecutor {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// One that rounds activations to 8 bits where a device with `int8` does: before products with weights that are whole numbers
+    /// times a scale.
+    #[must_use]
+    pub fn with_int8() -> Self {
+        Self { int8: true, ..Self::default() }
+    }
+
+    /// One that rounds both factors of products of several rows to halves, where a device with such tiles does: unless the
+    /// weight is f32.
+    #[must_use]
+    pub fn with_halves() -> Self {
+        Self { halves: true, ..Self::default() }
+    }
+}
+
+/// Of rows of `width` values the first `n` of each.
+fn first_columns(rows: &[f32], width: usize, n: usize) -> Vec<f32> {
+    rows.chunks_exact(width).flat_map(|row| &row[..n]).copied().collect()
 }
 
 pub(crate) fn floats(words: &[u32]) -> &[f32] {
@@ -91,6 +113,10 @@ impl Executor for CpuExecutor {
             self.run(&mut scratch, command, plan.0.step, step, plan.0.max_tokens);
         }
         Ok(result.map(|r| bytemuck::cast_slice(self.read(&scratch, r)).to_vec()))
+    }
+
+    fn warm_up<'p>(&mut self, _plans: impl Iterator<Item = &'p CpuPlan>) -> Result<(), CpuError> {
+        Ok(()) // nothing is compiled
     }
 
     async fn read_ticket(&mut self, ticket: Vec<u8>, out: &mut [u8]) -> Result<(), CpuError> {
@@ -154,22 +180,27 @@ impl CpuExecutor {
                 ops::embed(tokens, values(1), width, &mut y[..real]);
             }
             Op::RmsNorm { eps } => ops::rms_norm(values(0), values(1), eps, &mut y[..real]),
-            Op::Matmul => self.matmul(scratch, command, values(0), 1, &mut y[..real]),
+            Op::Matmul => {
+                self.matmul(scratch, command, |weight| self.factor(weight, values(0), None), 1, &mut y[..real]);
+            }
             Op::MatmulAdd => {
                 let [_, k] = command.inputs[1].dims2();
-                ops::matmul(values(0), values(1), None, k as usize, &mut y[..real]);
+                ops::matmul(
+                    &self.factor(command.inputs[1], values(0), None),
+                    values(1),
+                    None,
+                    k as usize,
+                    &mut y[..real],
+                );
                 y.iter_mut().zip(values(2)).for_each(|(y, &x)| *y += x);
             }
             Op::NormMatmul { eps } => {
-                let mut h = vec![0.0; values(0).len()];
-                ops::rms_norm(values(0), values(1), eps, &mut h);
-                self.matmul(scratch, command, &h, 2, &mut y[..real]);
+                let x = first_columns(values(0), command.inputs[0].cols() as usize, values(1).len());
+                let h = |weight| self.factor(weight, &x, Some((values(1), eps)));
+                self.matmul(scratch, command, h, 2, &mut y[..real]);
             }
             Op::GateUp { eps } => {
-                let mut h = values(0).to_vec();
-                if let Some(eps) = eps {
-                    ops::rms_norm(values(0), values(3), eps, &mut h);
-                }
+                let h = self.factor(command.inputs[1], values(0), eps.map(|eps| (values(3), eps)));
                 ops::gate_up(&h, values(1), values(2), command.inputs[0].cols() as usize, &mut y[..real]);
             }
             Op::NormConcat { eps } => {
@@ -188,10 +219,20 @@ impl CpuExecutor {
             Op::Attention(params) => {
                 ops::attention(values(0), values(1), values(2), input(3), &params, step.pos, &mut y[..real]);
             }
-            Op::MlaProject { eps, mla } => return self.mla_project(scratch, command, eps, &mla, step),
-            Op::MlaQuery(mla) => {
+            Op::MlaProject { eps, mla } => {
+                let latents: Vec<Tensor> = command.inputs[..4].to_vec();
+                self.cache_latents(scratch, &latents, command.outputs[0], eps, &mla, step);
+                return self.query_latents(scratch, command, eps, step);
+            }
+            Op::MlaQuery(mla) | Op::ProjectQuery { mla, .. } => {
                 let q_width = command.inputs[0].cols() as usize;
                 ops::mla_query(values(0), q_width, values(1), values(2), &mla, step.pos as usize, &mut y[..real]);
+                if let (Op::ProjectQuery { eps, .. }, &[_, _, table, a, kv_norm, block_table]) =
+                    (command.op, &command.inputs[..])
+                {
+                    let latents = [a, kv_norm, table, block_table];
+                    self.cache_latents(scratch, &latents, command.outputs[1], eps, &mla, step);
+                }
             }
             Op::MlaAttention(mla) => {
                 ops::mla_attention(values(0), values(1), input(2), values(3), &mla, step.pos, &mut y[..real]);
@@ -233,8 +274,29 @@ impl CpuExecutor {
         self.store(scratch, out, bytemuck::allocation::cast_vec(y));
     }
 
-    /// Rows `x` times the weights among the inputs from `first` on, side by side; a bias may follow them.
-    fn matmul(&self, scratch: &[Vec<u32>], command: &Command, x: &[f32], first: usize, y: &mut [f32]) {
+    /// What of the rows `x` is multiplied with a weight: normed if there is a norm, rounded if the weight is for that.
+    pub(crate) fn factor(&self, weight: Tensor, x: &[f32], norm: Option<(&[f32], f32)>) -> Vec<f32> {
+        let plain = [DType::F32, DType::F16, DType::BF16, DType::F8_B32].map(Elem::Weight);
+        let int8 = self.int8 && !plain.contains(&weight.elem);
+        let mut h = x.to_vec();
+        match norm {
+            Some((norm, eps)) if int8 => ops::rms_norm_i8(x, norm, eps, &mut h),
+            Some((norm, eps)) => ops::rms_norm(x, norm, eps, &mut h),
+            None if int8 => h = ops::rounded(x),
+            None => {}
+        }
+        h
+    }
+
+    /// Rows times the weights among the inputs from `first` on, side by side; a bias may follow them.
+    fn matmul(
+        &self,
+        scratch: &[Vec<u32>],
+        command: &Command,
+        rows: impl Fn(Tensor) -> Vec<f32>,
+        first: usize,
+        y: &mut [f32],
+    ) {
         let width = command.outputs[0].cols() as usize;
         let (weights, bias): (Vec<Tensor>, Vec<Tensor>) = command.inputs[first..].iter().partition(|t| t.is_weight());
         let mut column = 0;
@@ -242,7 +304,11 @@ impl CpuExecutor {
             let [n, k] = weight.dims2().map(|n| n as usize);
             let mut part = vec![0.0; y.len() / width * n];
             let bias = bias.first().map(|&bias| &floats(self.read(scratch, bias))[column..column + n]);
-            ops::matmul(x, floats(self.read(scratch, weight)), bias, k, &mut part);
+            let (mut x, mut w) = (rows(weight), Cow::from(floats(self.read(scratch, weight))));
+            if self.halves && command.outputs[0].dims2()[0] > 1 && weight.elem != Elem::Weight(DType::F32) {
+                (x, w) = (ops::rows_in_halves(&x, k), Cow::from(ops::in_halves(&w)));
+            }
+            ops::matmul(&x, &w, bias, k, &mut part);
             for (y, part) in y.chunks_exact_mut(width).zip(part.chunks_exact(n)) {
                 y[column..column + n].copy_from_slice(part);
             }
@@ -282,30 +348,40 @@ impl CpuExecutor {
         q
     }
 
-    fn mla_project(&mut self, scratch: &mut [Vec<u32>], command: &Command, eps: f32, mla: &Mla, step: Step) {
-        let (cache, width) = (command.outputs[0], command.inputs[0].cols() as usize);
-        let [a, kv_norm, table] = [0, 1, 2].map(|i| floats(self.read(scratch, command.inputs[i])));
-        let a = &a[..step.n_tokens as usize * width];
-        let pos = step.pos as usize;
-        let block_table = self.read(scratch, command.inputs[3]);
+    /// Fills the cache with rows of the real tokens; `inputs` are those of `mla_project`.
+    fn cache_latents(
+        &mut self,
+        scratch: &mut [Vec<u32>],
+        inputs: &[Tensor],
+        cache: Tensor,
+        eps: f32,
+        mla: &Mla,
+        step: Step,
+    ) {
+        let width = inputs[0].cols() as usize;
+        let [a, kv_norm, table] = [0, 1, 2].map(|i| floats(self.read(scratch, inputs[i])));
+        let block_table = self.read(scratch, inputs[3]);
         let mut rows = Vec::new();
-        let mut queries = Vec::new();
-        for (t, a) in a.chunks_exact(width).enumerate() {
-            let (x, latent) = a.split_at(width - mla.latent_dim() as usize);
-            rows.extend(ops::mla_project(latent, kv_norm, eps, table, mla, pos + t));
-            if let Some(&q_norm) = command.inputs.get(4) {
-                let at = queries.len();
-                queries.resize(at + x.len(), 0.0);
-                ops::rms_norm(x, floats(self.read(scratch, q_norm)), eps, &mut queries[at..]);
-            }
+        for (t, a) in a[..step.n_tokens as usize * width].chunks_exact(width).enumerate() {
+            let latent = &a[width - mla.latent_dim() as usize..];
+            rows.extend(ops::mla_project(latent, kv_norm, eps, table, mla, step.pos as usize + t));
         }
         let mut to = self.read(scratch, cache).to_vec();
         let (f16, width) = (cache.elem == Elem::F16, mla.latent_dim() as usize);
         ops::kv_write(&rows, block_table, mla.block_tokens, step.pos, width, f16, bytemuck::cast_slice_mut(&mut to));
         self.store(scratch, cache, to);
-        if let Some(&y) = command.outputs.get(1) {
-            self.store(scratch, y, bytemuck::allocation::cast_vec(queries));
-        }
+    }
+
+    /// The normed latents of queries, if they have any.
+    fn query_latents(&mut self, scratch: &mut [Vec<u32>], command: &Command, eps: f32, step: Step) {
+        let (Some(&q_norm), Some(&y)) = (command.inputs.get(4), command.outputs.get(1)) else { return };
+        let width = command.inputs[0].cols() as usize;
+        let a = &floats(self.read(scratch, command.inputs[0]))[..step.n_tokens as usize * width];
+        let q_norm = floats(self.read(scratch, q_norm));
+        let x = first_columns(a, width, q_norm.len());
+        let mut queries = vec![0.0; x.len()];
+        ops::rms_norm(&x, q_norm, eps, &mut queries);
+        self.store(scratch, y, bytemuck::allocation::cast_vec(queries));
     }
 
     /// A state as the struct that it is.

@@ -52,12 +52,13 @@ impl CpuExecutor {
     pub(crate) fn experts_gate_up(&mut self, scratch: &mut [Vec<u32>], command: &Command, step: Step) {
         let [h, gate, up, ids] = [0, 1, 2, 3].map(|i| command.inputs[i]);
         let ([_, slots], d) = (ids.dims2(), h.cols() as usize);
+        let rows = self.factor(gate, self.rows(scratch, h, step.n_tokens), None);
         let (gate, up) = (self.matrices(scratch, gate), self.matrices(scratch, up));
         let mut act = vec![0f32; command.outputs[0].n_elems() as usize];
         let width = gate[0].len() / d;
         let ids = &self.read(scratch, ids)[..(step.n_tokens * slots) as usize];
         for (slot, (&e, act)) in ids.iter().zip(act.chunks_exact_mut(width)).enumerate() {
-            let h = &self.rows(scratch, h, step.n_tokens)[slot / slots as usize * d..][..d];
+            let h = &rows[slot / slots as usize * d..][..d];
             ops::gate_up(h, gate[e as usize], up[e as usize], h.len(), act);
         }
         self.store(scratch, command.outputs[0], bytemuck::allocation::cast_vec(act));
@@ -67,9 +68,10 @@ impl CpuExecutor {
         let [act, down, ids, weights, _, into] = [0, 1, 2, 3, 4, 5].map(|i| command.inputs[i]);
         let (slots, n) = (ids.cols() as usize, step.n_tokens);
         let mut sums = floats(self.read(scratch, into)).to_vec();
+        let rows = self.factor(down, self.rows(scratch, act, n), None);
         let down = self.matrices(scratch, down);
         let ids = self.read(scratch, ids).chunks_exact(slots);
-        let act = self.rows(scratch, act, n).chunks_exact(act.cols() as usize);
+        let act = rows.chunks_exact(act.cols() as usize);
         let weights = self.rows(scratch, weights, n).chunks_exact(slots);
         for (((act, weights), ids), into) in act.zip(weights).zip(ids).zip(sums.chunks_exact_mut(into.cols() as usize))
         {

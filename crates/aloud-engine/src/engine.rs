@@ -45,6 +45,18 @@ pub struct Request {
     pub top_logprobs: Option<u32>,
 }
 
+/// A decode step that can be run.
+pub struct PreparedStep<'e, E: Executor> {
+    /// Where.
+    pub executor: &'e mut E,
+    /// Its plan.
+    pub plan: &'e E::Plan,
+    /// Cached positions after it.
+    pub n_kv: u32,
+    /// Its state.
+    pub step: Tensor,
+}
+
 /// What happens on the way.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -218,7 +230,7 @@ impl<E: Executor> Engine<E> {
         }
     }
 
-    /// Runs every plan once with no rows, and waits: drivers compile when they like, but at the latest now.
+    /// Runs something of every kernel with no rows, and waits: drivers compile when they like, but at the latest now.
     ///
     /// # Errors
     /// If the device fails.
@@ -227,9 +239,7 @@ impl<E: Executor> Engine<E> {
         if let Some(Drafting::NextToken { step, .. }) = self.state.drafting {
             self.executor.write_state(step, 0, bytemuck::bytes_of(&Step::default()));
         }
-        for plan in self.plans.all() {
-            self.executor.submit(plan, 1, None).map_err(EngineError::executor)?;
-        }
+        self.executor.warm_up(self.plans.all()).map_err(EngineError::executor)?;
         self.executor.read_state(self.state.step).await.map_err(EngineError::executor)?;
         Ok(())
     }
@@ -270,6 +280,22 @@ impl<E: Executor> Engine<E> {
             self.pace.report(stats);
         }
         Ok(ending)
+    }
+
+    /// Places the last token of `prompt` behind what is cached of the rest, to be followed by one that is drawn as `sampling`
+    /// says: for measuring a step. What runs of it leave behind counts for nothing.
+    ///
+    /// # Errors
+    /// If the request is impossible.
+    pub fn prepare_step(&mut self, prompt: &[u32], sampling: &Sampling) -> Result<PreparedStep<'_, E>, EngineError> {
+        self.check_prompt(prompt, self.options.n_ctx as usize - 1)?;
+        let sampler = sampler_state(sampling, &[], None, self.config.vocab_size, u32::MAX)?;
+        self.executor.write_state(self.state.sampler.sampler, 0, bytemuck::bytes_of(&sampler));
+        self.write_counts(prompt, &[]);
+        let cached = self.begin(prompt);
+        self.reserve(cached + 1);
+        let n_kv = self.write_rows(&prompt[prompt.len() - 1..], Reached { n_generated: 0, thinking: 0 });
+        Ok(PreparedStep { executor: &mut self.executor, plan: &self.plans.decode, n_kv, step: self.state.step })
     }
 
     /// Marks the prompt's tokens for the repetition penalty and counts those that this answer has already.

@@ -16,7 +16,7 @@ mod trace;
 
 pub use control::Control;
 pub use drafting::{Draft, DraftKind, DraftStats};
-pub use engine::{Engine, Event, Finish, Generation, Request};
+pub use engine::{Engine, Event, Finish, Generation, PreparedStep, Request};
 pub use error::EngineError;
 pub use logprobs::TokenLogprob;
 pub use options::{EngineOptions, check_context};

@@ -1,9 +1,13 @@
 //! One open device, and a count of everything that is asked of it.
 
 use crate::adapters::{AdapterSummary, Choice, choose};
+use crate::clock::Clock;
 use crate::error::GpuError;
+use crate::pipelines::{PipelineId, Pipelines};
+use crate::tile::{Tile, TileCaps};
+use crate::tuning::{Tuning, Width};
+use aloud_ops::DType;
 use aloud_shaders::Kernel;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +16,7 @@ use web_time::Instant;
 /// What may be changed when opening a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GpuOptions {
-    /// Use what the device offers beyond what every WebGPU device has: subgroups and larger limits. Without it, the device is
+    /// Use what the device offers beyond what every WebGPU device has: subgroups, f16 and larger limits. Without it, the device is
     /// opened as a browser on a phone would open it: 16 KiB of workgroup memory, 8 storage bindings, 256 invocations.
     pub subgroups: bool,
     /// Let the driver check every array index and loop (slower; shaders are validated and tested without).
@@ -21,6 +25,12 @@ pub struct GpuOptions {
     pub max_binding_bytes: Option<u64>,
     /// Join ops of few rows, see [`aloud_ops::fuse`].
     pub fused: bool,
+    /// Multiply weights of whole numbers by dot products of bytes: activations are rounded to 8 bits in groups of 32. Less
+    /// arithmetic, and another rounding.
+    pub int8: bool,
+    /// How many rows at once are multiplied, if the device can; else as is likely fastest. [`Tile::Subgroups`] stands for
+    /// whatever does not round.
+    pub tile: Option<Tile>,
     /// In a browser: the smallest size that subgroups have, if the page made the browser grant them. wgpu cannot ask for them.
     pub granted_subgroups: Option<u32>,
 }
@@ -32,6 +42,8 @@ impl Default for GpuOptions {
             checked_shaders: false,
             max_binding_bytes: None,
             fused: true,
+            int8: false,
+            tile: None,
             granted_subgroups: None,
         }
     }
@@ -44,8 +56,16 @@ pub struct DeviceCaps {
     pub subgroup_size: Option<u32>,
     /// Largest single binding in bytes.
     pub max_binding_bytes: u64,
+    /// Storage buffers that a kernel can bind.
+    pub max_bindings: u32,
     /// Whether ops of few rows are joined.
     pub fused: bool,
+    /// Whether activations are rounded to 8 bits where weights are whole numbers times a scale.
+    pub int8: bool,
+    /// How many rows at once are multiplied.
+    pub tiles: TileCaps,
+    /// What was measured on it, see [`GpuExecutor::tune`](crate::GpuExecutor::tune).
+    pub tuning: Tuning,
 }
 
 impl DeviceCaps {
@@ -54,6 +74,13 @@ impl DeviceCaps {
     #[must_use]
     pub fn row_by_row(self) -> bool {
         self.subgroup_size.is_some_and(|size| size < 8)
+    }
+
+    /// How many rows at once are multiplied with weights of a format and of rows of K values.
+    pub(crate) fn tile(self, dtype: DType, k: u32) -> Tile {
+        let measured = self.tuning.tile(dtype, Width::of(k));
+        let taken = measured.filter(|&tile| self.tiles.candidates(dtype).contains(&tile));
+        taken.unwrap_or_else(|| self.tiles.tile(dtype))
     }
 }
 
@@ -113,17 +140,21 @@ struct Counts {
     maps: AtomicU64,
     blocking_waits: AtomicU64,
     encode_ns: AtomicU64,
+    least_encode_ps: AtomicU64,
 }
 
-/// A pipeline by kernel and the bits of its constants.
-type PipelineKey = (&'static str, Vec<(&'static str, u64)>);
-
-/// A kernel's module and layout, shared by its pipelines.
-struct Module {
-    shader: wgpu::ShaderModule,
-    bind_layout: wgpu::BindGroupLayout,
-    pipeline_layout: wgpu::PipelineLayout,
+/// What the host took to encode. Handing over is not in it, since a driver may wait there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodeTime {
+    /// Of everything since the device was opened.
+    pub total: Duration,
+    /// A dispatch of the submission that took the least: what is left where nothing else, a CPU that plays the GPU
+    /// among it, takes the host's time. Submissions of few dispatches do not count. `None` before the first.
+    pub least_per_dispatch: Option<Duration>,
 }
+
+/// A submission of so many dispatches tells what one costs.
+const TELLING_DISPATCHES: u64 = 16;
 
 /// An open device. Everything that is created or submitted goes through here and is counted.
 pub struct Gpu {
@@ -135,9 +166,8 @@ pub struct Gpu {
     queue: wgpu::Queue,
     counts: Counts,
     failure: Arc<Mutex<Option<Failure>>>,
-    modules: HashMap<&'static str, Module>,
-    pipelines: HashMap<PipelineKey, wgpu::ComputePipeline>,
-    checked_shaders: bool,
+    pipelines: Pipelines,
+    has_clock: bool,
     max_buffer_bytes: u64,
     /// Bytes written since the last submission.
     staged_bytes: AtomicU64,
@@ -159,6 +189,12 @@ impl Gpu {
         let mut features = wgpu::Features::empty();
         let subgroups = options.subgroups && adapter.features().contains(wgpu::Features::SUBGROUP);
         features.set(wgpu::Features::SUBGROUP, subgroups);
+        let has_clock = adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        features.set(wgpu::Features::TIMESTAMP_QUERY, has_clock);
+        let f16 = options.subgroups && adapter.features().contains(wgpu::Features::SHADER_F16);
+        features.set(wgpu::Features::SHADER_F16, f16);
+        let matrix = if f16 && subgroups { matrix_size(&adapter) } else { None };
+        features.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, matrix.is_some());
         let mut limits = adapter.limits();
         if !options.subgroups {
             limits = wgpu::Limits {
@@ -171,6 +207,7 @@ impl Gpu {
             label: Some("aloud"),
             required_features: features,
             required_limits: limits.clone(),
+            experimental_features: experimental(matrix.is_some()),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..wgpu::DeviceDescriptor::default()
         };
@@ -190,23 +227,42 @@ impl Gpu {
         let binding = limits.max_storage_buffer_binding_size;
         let offered = subgroups.then(|| adapter.get_info().subgroup_min_size);
         let subgroup_size = offered.or(options.granted_subgroups.filter(|_| options.subgroups));
+        let is_cpu = summary.kind == "CPU";
+        let pipelines = Pipelines::new(&device, options.checked_shaders);
         Ok(Gpu {
             adapter: summary,
             caps: DeviceCaps {
                 subgroup_size,
                 max_binding_bytes: options.max_binding_bytes.map_or(binding, |most| most.min(binding)),
+                max_bindings: limits.max_storage_buffers_per_shader_stage,
                 fused: options.fused,
+                int8: options.int8,
+                tiles: TileCaps { subgroup_size, f16, matrix, is_cpu, wanted: options.tile },
+                tuning: Tuning::default(),
             },
             device,
             queue,
             counts: Counts::default(),
             failure,
-            modules: HashMap::new(),
-            pipelines: HashMap::new(),
-            checked_shaders: options.checked_shaders,
+            pipelines,
+            has_clock,
             max_buffer_bytes: limits.max_buffer_size,
             staged_bytes: AtomicU64::new(0),
         })
+    }
+
+    /// What tells this device, as it was opened, and this version's kernels from others: a [`Tuning`] is of both.
+    #[must_use]
+    pub fn tuning_key(&self) -> String {
+        let AdapterSummary { name, backend, driver, .. } = &self.adapter;
+        let lanes = self.caps.subgroup_size.unwrap_or(0);
+        let int8 = if self.caps.int8 { ", int8" } else { "" };
+        format!("{name}, {backend}, {driver}, subgroups {lanes}{int8}, kernels {:016x}", aloud_shaders::HASH)
+    }
+
+    /// The device's clock, if it has one.
+    pub(crate) fn clock(&self) -> Option<Clock> {
+        self.has_clock.then(|| Clock::new(&self.device, &self.queue))
     }
 
     /// What was asked of the device so far.
@@ -226,10 +282,14 @@ impl Gpu {
         }
     }
 
-    /// What the host took to encode since the device was opened; handing over is not in it, since a driver may wait there.
+    /// What the host took to encode so far.
     #[must_use]
-    pub fn encode_time(&self) -> Duration {
-        Duration::from_nanos(self.counts.encode_ns.load(Relaxed))
+    pub fn encode_time(&self) -> EncodeTime {
+        let least_ps = self.counts.least_encode_ps.load(Relaxed);
+        EncodeTime {
+            total: Duration::from_nanos(self.counts.encode_ns.load(Relaxed)),
+            least_per_dispatch: (least_ps > 0).then(|| Duration::from_secs_f64(least_ps as f64 * 1e-12)),
+        }
     }
 
     /// The first failure that the driver reported, if any.
@@ -257,6 +317,14 @@ impl Gpu {
         })
     }
 
+    /// A buffer to be filled at once.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn mapped_buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.counts.buffers.fetch_add(1, Relaxed);
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: true };
+        self.device.create_buffer(&descriptor)
+    }
+
     pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
         self.counts.writes.fetch_add(1, Relaxed);
         self.queue.write_buffer(buffer, offset, bytes);
@@ -267,31 +335,21 @@ impl Gpu {
         }
     }
 
-    /// The pipeline of a kernel with these constants, made on first use.
-    pub(crate) fn pipeline(
-        &mut self,
-        kernel: &'static Kernel,
-        constants: &[(&'static str, f64)],
-    ) -> wgpu::ComputePipeline {
-        let key = (kernel.name, constants.iter().map(|&(name, v)| (name, v.to_bits())).collect());
-        if let Some(pipeline) = self.pipelines.get(&key) {
-            return pipeline.clone();
-        }
-        self.counts.pipelines.fetch_add(1, Relaxed);
-        let module = module(&mut self.modules, &self.device, kernel, self.checked_shaders);
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.name),
-            layout: Some(&module.pipeline_layout),
-            module: &module.shader,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants,
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: None,
-        });
-        self.pipelines.insert(key, pipeline.clone());
-        pipeline
+    /// Has the pipeline of a kernel with these constants made, unless it was before.
+    pub(crate) fn order_pipeline(&mut self, kernel: &'static Kernel, constants: &[(&'static str, f64)]) -> PipelineId {
+        let (id, is_new) = self.pipelines.order(kernel, constants);
+        self.counts.pipelines.fetch_add(u64::from(is_new), Relaxed);
+        id
+    }
+
+    /// Waits for all pipelines that were ordered: before plans run.
+    pub(crate) fn finish_pipelines(&mut self) -> Result<(), GpuError> {
+        self.pipelines.finish();
+        self.check()
+    }
+
+    pub(crate) fn pipeline(&self, id: PipelineId) -> &wgpu::ComputePipeline {
+        self.pipelines.get(id)
     }
 
     pub(crate) fn bind_group(
@@ -301,7 +359,7 @@ impl Gpu {
         bindings: &[wgpu::BufferBinding<'_>],
     ) -> wgpu::BindGroup {
         self.counts.bind_groups.fetch_add(1, Relaxed);
-        let module = module(&mut self.modules, &self.device, kernel, self.checked_shaders);
+        let layout = self.pipelines.bind_layout(kernel);
         let entries: Vec<wgpu::BindGroupEntry<'_>> = kernel
             .bindings
             .iter()
@@ -311,8 +369,7 @@ impl Gpu {
                 resource: wgpu::BindingResource::Buffer(buffer.clone()),
             })
             .collect();
-        let descriptor =
-            wgpu::BindGroupDescriptor { label: Some(label), layout: &module.bind_layout, entries: &entries };
+        let descriptor = wgpu::BindGroupDescriptor { label: Some(label), layout, entries: &entries };
         self.device.create_bind_group(&descriptor)
     }
 
@@ -326,12 +383,30 @@ impl Gpu {
     }
 
     /// Hands over what was encoded since then.
-    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder, since: Instant) {
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder, since: Instant, n_dispatches: u64) {
         self.counts.submits.fetch_add(1, Relaxed);
         self.staged_bytes.store(0, Relaxed);
         let commands = encoder.finish();
-        self.counts.encode_ns.fetch_add(since.elapsed().as_nanos() as u64, Relaxed);
+        let took = since.elapsed().as_nanos() as u64;
+        self.counts.encode_ns.fetch_add(took, Relaxed);
+        if n_dispatches >= TELLING_DISPATCHES {
+            let (ps, least) = (took * 1000 / n_dispatches, self.counts.least_encode_ps.load(Relaxed));
+            self.counts.least_encode_ps.store(if least == 0 { ps } else { ps.min(least) }, Relaxed);
+        }
         self.queue.submit([commands]);
+    }
+
+    /// Hands over copies that were encoded, which are no step.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn submit_copies(&self, encoder: wgpu::CommandEncoder) -> wgpu::SubmissionIndex {
+        self.counts.submits.fetch_add(1, Relaxed);
+        self.staged_bytes.store(0, Relaxed);
+        self.queue.submit([encoder.finish()])
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn count_write(&self) {
+        self.counts.writes.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn count_map(&self) {
@@ -348,9 +423,19 @@ impl Gpu {
     /// Waits until the device has done all that was submitted.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn wait(&self) -> Result<(), GpuError> {
+        self.block(wgpu::PollType::wait_indefinitely())
+    }
+
+    /// Waits until the device has done what was submitted then, and what before it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<(), GpuError> {
+        self.block(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn block(&self, until: wgpu::PollType) -> Result<(), GpuError> {
         self.counts.blocking_waits.fetch_add(1, Relaxed);
-        let all = wgpu::PollType::wait_indefinitely();
-        self.device.poll(all).map_err(|e| GpuError::DeviceLost { reason: e.to_string() })?;
+        self.device.poll(until).map_err(|e| GpuError::DeviceLost { reason: e.to_string() })?;
         self.check()
     }
 }
@@ -363,57 +448,34 @@ impl Drop for Gpu {
     }
 }
 
+/// Rows and columns of the cooperative matrices that multiply f16 to sums of f32, if the adapter has any that kernels are made
+/// for: the larger, if several. Subgroups of more than 64 lanes would leave a workgroup with one, and units of the tile undone.
+fn matrix_size(adapter: &wgpu::Adapter) -> Option<u32> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    if !adapter.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+        || adapter.get_info().subgroup_max_size > 64
+    {
+        return None;
+    }
+    let sizes = adapter.cooperative_matrix_properties().into_iter().filter_map(|p| {
+        let is_square = p.m_size == p.n_size && p.n_size == p.k_size;
+        (is_square && p.ab_type == F16 && p.cr_type == F32).then_some(p.m_size)
+    });
+    sizes.filter(|size| [8, 16].contains(size)).max()
+}
+
+fn experimental(on: bool) -> wgpu::ExperimentalFeatures {
+    if !on {
+        return wgpu::ExperimentalFeatures::disabled();
+    }
+    #[expect(unsafe_code, reason = "wgpu asks everybody who uses cooperative matrices to know that they are new")]
+    // SAFETY: the one experimental feature that is asked for is that of cooperative matrices; the kernels that have any are
+    // our own constants, validated by naga at build time, and load and store within their workgroup memory.
+    unsafe {
+        wgpu::ExperimentalFeatures::enabled()
+    }
+}
+
 fn note(failure: &Mutex<Option<Failure>>, what: Failure) {
     failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(what);
-}
-
-fn module<'a>(
-    modules: &'a mut HashMap<&'static str, Module>,
-    device: &wgpu::Device,
-    kernel: &'static Kernel,
-    checked: bool,
-) -> &'a Module {
-    modules.entry(kernel.name).or_insert_with(|| {
-        let entries: Vec<wgpu::BindGroupLayoutEntry> = kernel
-            .bindings
-            .iter()
-            .map(|b| wgpu::BindGroupLayoutEntry {
-                binding: b.index,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: wgpu::BufferBindingType::Storage { read_only: !b.writable },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
-                },
-                count: None,
-            })
-            .collect();
-        let bind_layout = device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(kernel.name),
-            bind_group_layouts: &[Some(&bind_layout)],
-            immediate_size: 0,
-        });
-        Module { shader: shader(device, kernel, checked), bind_layout, pipeline_layout }
-    })
-}
-
-fn shader(device: &wgpu::Device, kernel: &'static Kernel, checked: bool) -> wgpu::ShaderModule {
-    let text = if cfg!(target_arch = "wasm32") { kernel.browser_wgsl() } else { kernel.wgsl() };
-    let descriptor =
-        wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(text.into()) };
-    if checked {
-        return device.create_shader_module(descriptor);
-    }
-    #[expect(
-        unsafe_code,
-        reason = "bounds and loop checks cost up to half the speed; ADR 0005 says what replaces them"
-    )]
-    // SAFETY: the module is one of our own constants: validated by naga at build time, every index bounded by the shapes
-    // that the planner derives the bindings and constants from, every loop by those constants; tests run all kernels with
-    // checks on as well and compare.
-    unsafe {
-        device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
-    }
 }

@@ -1,11 +1,17 @@
 //! Weights and state on one device, and running plans over them.
 
+mod time;
+mod tune;
+
+pub use time::StepSeconds;
+
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::layout::{Planes, Scales, convert, device_dtype, planes, repack};
 use crate::plan::GpuPlan;
 use crate::readback::{RING, Ring, Ticket, read_buffer};
 use crate::select::WeightShape;
+use crate::upload::{Target, Upload};
 use aloud_ops::{DType, Elem, Executor, Recording, Storage, Tensor};
 use web_time::Instant;
 
@@ -37,6 +43,13 @@ pub(crate) struct Memory {
     pool_bytes: u64,
 }
 
+/// What a [`Memory`] held at a time.
+struct Held {
+    counts: [usize; 3],
+    held_bytes: u64,
+    pool_bytes: u64,
+}
+
 impl Memory {
     pub fn weight_shape(&self, tensor: Tensor) -> (u32, &WeightShape) {
         let Storage::Weight(id) = tensor.storage else { unreachable!("ops take weights where they need them") };
@@ -59,6 +72,20 @@ impl Memory {
         let part = &self.weights[weight as usize].parts[part];
         let (offset, size) = if scales { (part.scales_at, part.scale_bytes) } else { (0, part.quant_bytes) };
         wgpu::BufferBinding { buffer: &part.buffer, offset, size: std::num::NonZero::new(size) }
+    }
+
+    /// How much there is.
+    fn mark(&self) -> Held {
+        let Memory { weights, states, pool, held_bytes, pool_bytes } = self;
+        Held { counts: [weights.len(), states.len(), pool.len()], held_bytes: *held_bytes, pool_bytes: *pool_bytes }
+    }
+
+    /// Frees what came since then; at once, since a browser frees what is dropped when it collects garbage, which may be never.
+    fn release(&mut self, held: Held) {
+        let [weights, states, pool] = held.counts;
+        self.weights.drain(weights..).flat_map(|weight| weight.parts).for_each(|part| part.buffer.destroy());
+        self.states.drain(states..).chain(self.pool.drain(pool..)).for_each(|(buffer, _)| buffer.destroy());
+        (self.held_bytes, self.pool_bytes) = (held.held_bytes, held.pool_bytes);
     }
 
     pub fn grow_pool(&mut self, gpu: &Gpu, bytes: u64, label: &str) -> Result<usize, GpuError> {
@@ -94,6 +121,7 @@ pub struct GpuExecutor {
     gpu: Gpu,
     memory: Memory,
     ring: Ring,
+    upload: Upload,
 }
 
 impl GpuExecutor {
@@ -101,13 +129,27 @@ impl GpuExecutor {
     #[must_use]
     pub fn new(gpu: Gpu) -> Self {
         let ring = Ring::new(&gpu);
-        GpuExecutor { gpu, memory: Memory::default(), ring }
+        GpuExecutor { gpu, memory: Memory::default(), ring, upload: Upload::default() }
     }
 
     /// The device.
     #[must_use]
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// Waits until everything that plans run is compiled.
+    ///
+    /// # Errors
+    /// If the driver refused something of it.
+    pub fn finish_compiling(&mut self) -> Result<(), GpuError> {
+        self.gpu.finish_pipelines()
+    }
+
+    /// Bytes of main memory through which weights travel, for as long as they come.
+    #[must_use]
+    pub fn staging_bytes(&self) -> u64 {
+        self.upload.held_bytes()
     }
 
     /// Parts of a weight: rows that one binding holds, a multiple of `unit`.
@@ -206,11 +248,17 @@ impl Executor for GpuExecutor {
                 continue;
             }
             let range = |row: u64| (row - u64::from(first_row)) as usize * row_bytes;
-            let (quants, scales) = repack(dtype, &bytes[range(begin)..range(end)], row_blocks);
-            let before = begin - u64::from(row0);
-            self.gpu.write(&part.buffer, before * row_blocks * layout.quant_bytes, &quants);
-            if !scales.is_empty() {
-                self.gpu.write(&part.buffer, part.scales_at + layout.scale_bytes(before, row_blocks), &scales);
+            let at_once = layout.rows_of(Upload::best_bytes(), row_blocks);
+            for begin in (begin..end).step_by(at_once as usize) {
+                let end = end.min(begin + at_once);
+                let (before, n) = (begin - u64::from(row0), end - begin);
+                let quants = before * row_blocks * layout.quant_bytes;
+                let scales = part.scales_at + layout.scale_bytes(before, row_blocks);
+                let sizes = [n * row_blocks * layout.quant_bytes, layout.scale_bytes(n, row_blocks)];
+                let target = |offset, bytes| Target { buffer: &part.buffer, offset, bytes };
+                let targets = [target(quants, sizes[0]), target(scales, sizes[1])];
+                let rows = &bytes[range(begin)..range(end)];
+                self.upload.write(&self.gpu, targets, |[q, s]| repack(dtype, rows, row_blocks, q, s))?;
             }
         }
         self.gpu.check()
@@ -226,17 +274,28 @@ impl Executor for GpuExecutor {
     }
 
     fn submit(&mut self, plan: &GpuPlan, n_kv: u32, result: Option<Tensor>) -> Result<Option<Ticket>, GpuError> {
-        self.gpu.check()?;
+        self.gpu.finish_pipelines()?;
+        self.upload.end(&self.gpu);
         let begun = Instant::now();
         let mut encoder = self.gpu.encoder();
-        plan.encode(&self.gpu, &mut encoder, n_kv);
+        let n_dispatches = plan.encode(&self.gpu, &mut encoder, n_kv);
         let mut slot = None;
         if let Some(result) = result {
             let Storage::State(id) = result.storage else { unreachable!("results are states") };
             slot = Some(self.ring.copy(&mut encoder, &self.memory.states[id as usize].0, result.n_bytes())?);
         }
-        self.gpu.submit(encoder, begun);
+        self.gpu.submit(encoder, begun, n_dispatches);
         Ok(slot.map(|slot| self.ring.ticket(&self.gpu, slot)))
+    }
+
+    fn warm_up<'p>(&mut self, plans: impl Iterator<Item = &'p GpuPlan>) -> Result<(), GpuError> {
+        self.gpu.finish_pipelines()?;
+        self.upload.flush(&self.gpu);
+        let begun = Instant::now();
+        let mut encoder = self.gpu.encoder();
+        GpuPlan::encode_pipelines(plans, &self.gpu, &mut encoder);
+        self.gpu.submit(encoder, begun, 0);
+        Ok(())
     }
 
     async fn read_ticket(&mut self, ticket: Ticket, out: &mut [u8]) -> Result<(), GpuError> {

@@ -1,36 +1,61 @@
 //! A recording made ready: pipelines, bind groups, workgroup counts and memory, resolved once and replayed.
 
+use crate::clock::Clock;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::executor::Memory;
+use crate::pipelines::PipelineId;
 use crate::select::{Bind, Dim, Dispatch, rows_one_by_one, select};
-use aloud_ops::{Cost, Recording, Storage, Tensor, fuse};
+use aloud_ops::{Cost, Op, Recording, Storage, Tensor, fuse};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// A dispatch with everything resolved.
 struct Ready {
-    pipeline: wgpu::ComputePipeline,
+    pipeline: PipelineId,
     bind_group: wgpu::BindGroup,
     grid: [Dim; 3],
     per_keys: Option<u32>,
 }
 
 impl Ready {
-    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, n_kv: u32) {
+    fn encode(&self, gpu: &Gpu, pass: &mut wgpu::ComputePass<'_>, n_kv: u32) {
         let [x, y, z] = self.grid.map(|dim| match dim {
             Dim::Fixed(n) => n,
             Dim::PerKeys { keys, most } => n_kv.div_ceil(keys).clamp(1, most),
         });
-        pass.set_pipeline(&self.pipeline);
+        pass.set_pipeline(gpu.pipeline(self.pipeline));
         pass.set_bind_group(0, &self.bind_group, &[]);
         pass.dispatch_workgroups(x, y, z);
     }
+}
+
+/// Encodes dispatches one after the other, some several times; gives how many.
+fn encode_all(gpu: &Gpu, ready: &[Ready], pass: &mut wgpu::ComputePass<'_>, n_kv: u32) -> u64 {
+    let mut n_dispatches = 0;
+    for neighbours in ready.chunk_by(|a, b| a.per_keys == b.per_keys) {
+        for _ in 0..neighbours[0].per_keys.map_or(1, |keys| n_kv.div_ceil(keys)) {
+            neighbours.iter().for_each(|ready| ready.encode(gpu, pass, n_kv));
+            n_dispatches += neighbours.len() as u64;
+        }
+    }
+    n_dispatches
+}
+
+/// What of a plan is timed.
+pub(crate) struct Timed {
+    /// Only what draws tokens.
+    pub draws_only: bool,
+    pub repeats: u32,
+    pub n_kv: u32,
 }
 
 /// A recording made ready for one device.
 pub struct GpuPlan {
     ready: Vec<Ready>,
     recording: Recording,
+    /// Which of `ready` draw tokens.
+    draws: Range<usize>,
 }
 
 /// What a plan costs per run, counted.
@@ -49,23 +74,60 @@ impl GpuPlan {
         PlanFigures { dispatches: self.ready.len(), cost: self.recording.cost(n_tokens, n_kv) }
     }
 
-    /// Encodes one pass.
-    pub(crate) fn encode(&self, gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, n_kv: u32) {
-        let mut n_dispatches = 0;
+    /// Encodes one pass; gives its dispatches.
+    pub(crate) fn encode(&self, gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, n_kv: u32) -> u64 {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for neighbours in self.ready.chunk_by(|a, b| a.per_keys == b.per_keys) {
-            for _ in 0..neighbours[0].per_keys.map_or(1, |keys| n_kv.div_ceil(keys)) {
-                neighbours.iter().for_each(|ready| ready.encode(&mut pass, n_kv));
-                n_dispatches += neighbours.len() as u64;
-            }
+        let n_dispatches = encode_all(gpu, &self.ready, &mut pass, n_kv);
+        gpu.count_pass(n_dispatches);
+        n_dispatches
+    }
+
+    /// Encodes one pass with what is to be timed, and when it began and ended.
+    pub(crate) fn encode_timed(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        timed: &Timed,
+        clock: Option<&Clock>,
+    ) {
+        let timestamp_writes = clock.map(Clock::writes);
+        let descriptor = wgpu::ComputePassDescriptor { label: Some("aloud.timed"), timestamp_writes };
+        let mut pass = encoder.begin_compute_pass(&descriptor);
+        let ready = if timed.draws_only { &self.ready[self.draws.clone()] } else { &self.ready[..] };
+        let n_dispatches: u64 = (0..timed.repeats).map(|_| encode_all(gpu, ready, &mut pass, timed.n_kv)).sum();
+        drop(pass);
+        if let Some(clock) = clock {
+            clock.resolve(encoder);
         }
         gpu.count_pass(n_dispatches);
     }
 
+    /// Encodes one pass with a single workgroup of every pipeline that the plans have.
+    pub(crate) fn encode_pipelines<'p>(
+        plans: impl Iterator<Item = &'p GpuPlan>,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+    ) {
+        let mut seen: Vec<PipelineId> = Vec::new();
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for ready in plans.flat_map(|plan| &plan.ready) {
+            if !seen.contains(&ready.pipeline) {
+                seen.push(ready.pipeline);
+                pass.set_pipeline(gpu.pipeline(ready.pipeline));
+                pass.set_bind_group(0, &ready.bind_group, &[]);
+                pass.dispatch_workgroups(1, 1, 1);
+            }
+        }
+        gpu.count_pass(seen.len() as u64);
+    }
+
     pub(crate) fn compile(gpu: &mut Gpu, memory: &mut Memory, recording: &Recording) -> Result<GpuPlan, GpuError> {
-        let recording = if gpu.caps.fused { fuse(recording, rows_one_by_one(gpu.caps)) } else { recording.clone() };
+        let caps = gpu.caps;
+        let joined = || fuse(recording, rows_one_by_one(caps), caps.max_bindings);
+        let recording = if caps.fused { joined() } else { recording.clone() };
         let mut scratch = Scratch::new(&recording);
         let mut ready = Vec::new();
+        let mut draws = 0..0;
         for (index, command) in recording.commands.iter().enumerate() {
             let selected = select(command, &recording, gpu.caps, |t| memory.weight_shape(t));
             let outputs = command.outputs.iter().filter(|t| t.is_scratch());
@@ -75,14 +137,20 @@ impl GpuPlan {
             let temps: Result<Vec<usize>, GpuError> =
                 selected.temps.iter().map(|&bytes| scratch.take(gpu, memory, bytes, &command.label)).collect();
             let temps = temps?;
+            if matches!(command.op, Op::Penalize(_)) && draws.is_empty() {
+                draws.start = ready.len();
+            }
             for dispatch in &selected.dispatches {
                 ready.push(resolve(gpu, memory, &scratch, &temps, dispatch, &command.label));
+            }
+            if matches!(command.op, Op::Sample(_)) {
+                draws.end = ready.len();
             }
             scratch.free.extend(temps);
             scratch.release_after(index);
         }
         gpu.check()?;
-        Ok(GpuPlan { ready, recording })
+        Ok(GpuPlan { ready, recording, draws: draws.start..draws.end.max(draws.start) })
     }
 }
 
@@ -114,7 +182,7 @@ fn resolve(
         })
         .collect();
     Ready {
-        pipeline: gpu.pipeline(dispatch.kernel, &constants),
+        pipeline: gpu.order_pipeline(dispatch.kernel, &constants),
         bind_group: gpu.bind_group(label, dispatch.kernel, &bindings),
         grid: dispatch.grid,
         per_keys: dispatch.per_keys,

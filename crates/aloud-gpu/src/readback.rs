@@ -103,7 +103,7 @@ pub async fn read_buffer(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: u64) -> Result
     let staging = gpu.buffer("aloud.readback.whole", bytes, usage);
     let mut encoder = gpu.encoder();
     encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes.next_multiple_of(4));
-    gpu.submit(encoder, web_time::Instant::now());
+    gpu.submit(encoder, web_time::Instant::now(), 0);
     let mapped = map(gpu, &staging);
     #[cfg(not(target_arch = "wasm32"))]
     gpu.wait()?;

@@ -1,6 +1,6 @@
 //! What a recording costs, counted without running it.
 
-use crate::ops::{Attention, ExpertCount, GqaProject};
+use crate::ops::{Attention, ExpertCount, GqaProject, Mla};
 use crate::recording::{Command, Op, Recording};
 use crate::tensor::{Elem, Tensor};
 
@@ -69,15 +69,11 @@ impl Command {
                 let flops = turned(params, t) + attended(a, n_tokens, n_kv);
                 grouped(&mut cost, self.outputs[1], t + u64::from(n_kv), flops);
             }
-            Op::MlaProject { .. } => {
-                let [_, width] = self.outputs[0].dims2();
-                cost.kv_bytes = self.outputs[0].elem.bytes(u64::from(width)) * t;
-                cost.flops = 4 * t * u64::from(self.inputs[0].cols());
-            }
-            Op::MlaQuery(mla) => {
-                let keys = u64::from(mla.num_attention_heads * mla.qk_nope_head_dim) * u64::from(mla.kv_lora_rank);
-                cost.weight_bytes = self.inputs[1].elem.bytes(keys);
-                cost.flops = 2 * t * keys + 3 * t * u64::from(mla.num_attention_heads * mla.qk_rope_head_dim);
+            Op::MlaProject { .. } => latent_row(&mut cost, self.outputs[0], t, self.inputs[0].cols()),
+            Op::MlaQuery(mla) => absorbed(&mut cost, self.inputs[1], t, mla),
+            Op::ProjectQuery { mla, .. } => {
+                latent_row(&mut cost, self.outputs[1], t, mla.latent_dim());
+                absorbed(&mut cost, self.inputs[1], t, mla);
             }
             Op::MlaAttention(mla) => {
                 let (h, r) = (u64::from(mla.num_attention_heads), u64::from(mla.kv_lora_rank));
@@ -116,6 +112,20 @@ fn grouped(cost: &mut Cost, cache: Tensor, rows: u64, flops: u64) {
     let [_, width] = cache.dims2();
     cost.kv_bytes = 2 * cache.elem.bytes(u64::from(width)) * rows;
     cost.flops = flops;
+}
+
+/// A row of the cache of latents, out of a projection of so many values.
+fn latent_row(cost: &mut Cost, cache: Tensor, n_tokens: u64, values: u32) {
+    let [_, width] = cache.dims2();
+    cost.kv_bytes += cache.elem.bytes(u64::from(width)) * n_tokens;
+    cost.flops += 4 * n_tokens * u64::from(values);
+}
+
+/// Queries times the keys' part of the weights.
+fn absorbed(cost: &mut Cost, kv_up: Tensor, n_tokens: u64, mla: Mla) {
+    let keys = u64::from(mla.num_attention_heads * mla.qk_nope_head_dim) * u64::from(mla.kv_lora_rank);
+    cost.weight_bytes += kv_up.elem.bytes(keys);
+    cost.flops += 2 * n_tokens * keys + 3 * n_tokens * u64::from(mla.num_attention_heads * mla.qk_rope_head_dim);
 }
 
 fn turned(params: GqaProject, n_tokens: u64) -> u64 {

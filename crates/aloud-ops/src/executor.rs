@@ -58,6 +58,15 @@ pub trait Executor {
         result: Option<Tensor>,
     ) -> Result<Option<Self::Ticket>, Self::Error>;
 
+    /// Has the device make ready whatever these plans run: on some, the slow part comes at first use. Of every kernel a part
+    /// runs, and the caller sees to it that a step has no rows meanwhile.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    fn warm_up<'p>(&mut self, plans: impl Iterator<Item = &'p Self::Plan>) -> Result<(), Self::Error>
+    where
+        Self::Plan: 'p;
+
     /// Waits for a result and copies it out.
     ///
     /// # Errors

@@ -3,14 +3,21 @@
 use crate::recording::{Command, Op, Recording};
 use crate::tensor::Tensor;
 
+/// Storage buffers that [`Op::ProjectQuery`] binds; a device need not have more than 8.
+pub const PROJECT_QUERY_BINDINGS: u32 = 10;
+
 /// The recording with ops on at most `max_rows` rows joined where one kernel does the work of several: gate, up and SwiGLU;
 /// a norm and what multiplies its rows; what is between the projections of grouped-query attention and the attention of one
-/// token. Scratch tensors that only these shared are gone; all others hold the same values.
+/// token; what latent attention caches and the queries that it absorbs, if a kernel can bind `max_bindings` storage buffers of
+/// [`PROJECT_QUERY_BINDINGS`]. Scratch tensors that only these shared are gone; all others hold the same values.
 #[must_use]
-pub fn fuse(recording: &Recording, max_rows: u32) -> Recording {
+pub fn fuse(recording: &Recording, max_rows: u32, max_bindings: u32) -> Recording {
     let mut fused = recording.clone();
     gate_and_up(&mut fused.commands, max_rows);
     norms(&mut fused.commands, max_rows);
+    if max_bindings >= PROJECT_QUERY_BINDINGS {
+        latents(&mut fused.commands, max_rows);
+    }
     if recording.max_tokens == 1 {
         heads(&mut fused.commands);
     }
@@ -92,6 +99,39 @@ fn norms(commands: &mut Vec<Command>, max_rows: u32) {
             }
         }
         gone.push(at);
+    }
+    remove(commands, &gone);
+}
+
+fn latents(commands: &mut Vec<Command>, max_rows: u32) {
+    let mut gone = Vec::new();
+    for at in 0..commands.len() {
+        let Op::MlaQuery(mla) = commands[at].op else { continue };
+        let project = |command: &Command| if let Op::MlaProject { eps, .. } = command.op { Some(eps) } else { None };
+        let Some((before, eps)) = (0..at).rev().find_map(|i| Some((i, project(&commands[i])?))) else { continue };
+        let (inputs, cache) = (commands[before].inputs.clone(), commands[before].outputs[0]);
+        let a = inputs[0];
+        let unread = !readers(commands, cache).iter().any(|reader| (before..at).contains(reader));
+        if a.shape()[0] > max_rows || !unread || !is_kept(commands, a, before, at) {
+            continue;
+        }
+        // The query's latent is normed where it is multiplied.
+        if let (Some(&norm), Some(&latent)) = (inputs.get(4), commands[before].outputs.get(1)) {
+            let Some(product) = only_for(commands, commands[at].inputs[0], at) else { continue };
+            let multiplied = commands[product].op == Op::Matmul && commands[product].inputs[0] == latent;
+            if !multiplied || only_for(commands, latent, product) != Some(before) {
+                continue;
+            }
+            let command = &mut commands[product];
+            command.op = Op::NormMatmul { eps };
+            command.inputs[0] = a;
+            command.inputs.insert(1, norm);
+        }
+        let command = &mut commands[at];
+        command.op = Op::ProjectQuery { eps, mla };
+        command.inputs.extend([a, inputs[1], inputs[3]]);
+        command.outputs.push(cache);
+        gone.push(before);
     }
     remove(commands, &gone);
 }

@@ -16,7 +16,7 @@ mod tensor;
 pub use aloud_format::DType;
 pub use cost::Cost;
 pub use executor::Executor;
-pub use fuse::fuse;
+pub use fuse::{PROJECT_QUERY_BINDINGS, fuse};
 pub use ops::*;
 pub use recording::{Command, Op, Recording};
 pub use step::{MAX_DRAFTS, MAX_STOP_IDS, SampleResult, SamplerState, Step};

@@ -18,7 +18,8 @@ pub enum Op {
     /// See [`crate::matmul_add`].
     MatmulAdd,
     /// [`crate::rms_norm`] and what multiplies its rows with weights ([`crate::matmul`], [`crate::matmul_stacked`]) in one;
-    /// made by [`crate::fuse`]. Inputs: x, the norm, the weights, the bias if there is one.
+    /// made by [`crate::fuse`]. Inputs: x, the norm, the weights, the bias if there is one. Of each row of x as many values count
+    /// as the norm has.
     NormMatmul {
         /// Added to the mean square.
         eps: f32,
@@ -50,6 +51,14 @@ pub enum Op {
     },
     /// See [`crate::mla_query`].
     MlaQuery(Mla),
+    /// [`crate::mla_project`]'s row of the cache and [`crate::mla_query`] in one; made by [`crate::fuse`]. Inputs as of the latter,
+    /// then a, kv_norm and block_table as of the former; outputs the queries and the cache.
+    ProjectQuery {
+        /// Added to the mean square.
+        eps: f32,
+        /// The shapes.
+        mla: Mla,
+    },
     /// See [`crate::mla_attention`].
     MlaAttention(Mla),
     /// See [`crate::mla_expanded`].

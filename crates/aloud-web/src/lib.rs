@@ -4,14 +4,12 @@
 //! |---|---|
 //! | [`answer`] | a conversation's answer, event by event |
 //! | [`errors`] | what went wrong, with a code |
-//! | [`kernels`] | the text of every kernel, as a browser takes it |
 //! | [`model`] | loading a model, and what it is |
 //! | [`probe`] | how fast the GPU is, and what a model would need |
 //! | [`sources`] | files that JavaScript reads |
 
 pub mod answer;
 pub mod errors;
-pub mod kernels;
 pub mod model;
 pub mod probe;
 pub mod sources;

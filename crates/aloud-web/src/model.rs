@@ -5,7 +5,12 @@ use crate::sources::{JsFiles, model_files};
 use aloud::{Drafts, GpuOptions, LoadOptions};
 use js_sys::Function;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
 use wasm_bindgen::prelude::*;
+
+/// How long is measured which kernels are fastest, as natively.
+const TUNE: Duration = Duration::from_millis(200);
 
 /// A model on the browser's GPU.
 #[wasm_bindgen]
@@ -18,6 +23,10 @@ struct Options {
     drafts: Option<String>,
     /// The smallest size of subgroups, if the browser grants them.
     subgroup_size: Option<u32>,
+    /// What was measured before, as [`Info`] gave it: by key.
+    tunings: BTreeMap<String, String>,
+    /// Whether what is not known is measured.
+    tune: bool,
 }
 
 /// What a loaded model is.
@@ -31,12 +40,17 @@ struct Info<'a> {
     context_length: u32,
     gpu_bytes: u64,
     adapter: &'a str,
+    /// What is known of the device's kernels, and the key to keep it under.
+    tuning: String,
+    tuning_key: String,
+    /// Whether some of it is new.
+    measured: bool,
 }
 
 #[wasm_bindgen]
 impl Model {
-    /// Loads a model. `options` is JSON: `contextLength`, `drafts`, `subgroupSize`. `on_progress` hears of bytes that the GPU
-    /// has and of bytes in all.
+    /// Loads a model. `options` is JSON: `contextLength`, `drafts`, `subgroupSize`, `tunings`, `tune`. `on_progress` hears
+    /// of bytes that the GPU has and of bytes in all.
     ///
     /// # Errors
     /// If the model cannot be read, is not supported, or does not fit the device.
@@ -44,7 +58,14 @@ impl Model {
         let options: Options = parse(&options)?;
         let gpu = GpuOptions { granted_subgroups: options.subgroup_size, ..GpuOptions::default() };
         let drafts = drafts(options.drafts.as_deref())?;
-        let options = LoadOptions { n_ctx: options.context_length, gpu, drafts, ..LoadOptions::default() };
+        let options = LoadOptions {
+            n_ctx: options.context_length,
+            gpu,
+            drafts,
+            tunings: options.tunings,
+            tune: options.tune.then_some(TUNE),
+            ..LoadOptions::default()
+        };
         let tell = |progress: aloud::Progress| {
             let (loaded, total) = (progress.loaded_bytes as f64, progress.total_bytes as f64);
             // What a listener throws does not concern loading.
@@ -59,6 +80,7 @@ impl Model {
     pub fn info(&self) -> String {
         let (model, header) = (&self.0, self.0.header());
         let resident = model.resident();
+        let (tuning_key, tuning) = model.tuning();
         json(&Info {
             name: model.name(),
             architecture: header.config.architecture.hugging_face,
@@ -67,6 +89,9 @@ impl Model {
             context_length: model.n_ctx(),
             gpu_bytes: resident.held_bytes + resident.activation_bytes,
             adapter: &model.gpu().adapter.name,
+            tuning,
+            tuning_key,
+            measured: !model.tuned().is_empty(),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! All of a model but its weights.
 
+use crate::aside::Aside;
 use crate::error::Error;
 use crate::files::{HuggingFaceFiles, ModelFiles};
 use crate::recommended::of_generation_config;
@@ -32,16 +33,8 @@ impl Header {
     /// # Errors
     /// If a file is hostile, or not a model that is supported.
     pub async fn read<S: ByteSource>(files: &ModelFiles<S>) -> Result<Header, Error> {
-        match files {
-            ModelFiles::Gguf(parts) => {
-                let gguf = match parts.as_slice() {
-                    [whole] => Gguf::open(whole).await?,
-                    parts => Gguf::open_split(parts).await?,
-                };
-                Header::of_gguf(gguf)
-            }
-            ModelFiles::HuggingFace(folder) => Header::of_folder(folder).await,
-        }
+        let (numbers, text) = Numbers::read(files).await?;
+        Ok(numbers.with(text.join().await?))
     }
 
     /// From an opened GGUF file.
@@ -49,45 +42,8 @@ impl Header {
     /// # Errors
     /// If it is not a model that is supported.
     pub fn of_gguf(gguf: Gguf) -> Result<Header, Error> {
-        let tokenizer = gguf_tokenizer(&gguf.metadata)?;
-        let template_source = gguf.metadata.opt_str("tokenizer.chat_template")?.map(str::to_owned);
-        let metadata = gguf.metadata;
-        let tensors = TensorSet::from(gguf.tensors);
-        let config = Config::from_gguf(&metadata, &tensors)?;
-        Header { config, tensors, tokenizer, template: None, template_source, sampling: None }.with_template()
-    }
-
-    async fn of_folder<S: ByteSource>(folder: &HuggingFaceFiles<S>) -> Result<Header, Error> {
-        let config = Config::from_json(&folder.config)?;
-        let safetensors = match (&folder.index, folder.weights.as_slice()) {
-            (Some(index), files) => {
-                let by_reference: Vec<(String, &S)> = files.iter().map(|(n, s)| (n.clone(), s)).collect();
-                Safetensors::open_sharded(index, &by_reference).await?
-            }
-            (None, [(_, single)]) => Safetensors::open(single).await?,
-            (None, files) => {
-                return Err(Error::Path {
-                    path: folder.name.clone(),
-                    expected: "one safetensors file, or several with model.safetensors.index.json",
-                    found: format!("{} files without an index", files.len()),
-                });
-            }
-        };
-        let tokenizer = Tokenizer::from_json(&folder.tokenizer, folder.tokenizer_config.as_deref())?;
-        let template_source = match &folder.chat_template {
-            Some(source) => Some(source.clone()),
-            None => folder.tokenizer_config.as_deref().and_then(template_of_config),
-        };
-        let tensors = TensorSet::from(safetensors);
-        let sampling = folder.generation_config.as_deref().map(of_generation_config).transpose()?.flatten();
-        Header { config, tensors, tokenizer, template: None, template_source, sampling }.with_template()
-    }
-
-    fn with_template(mut self) -> Result<Header, Error> {
-        if let Some(source) = &self.template_source {
-            self.template = Some(ChatTemplate::for_tokenizer(source, &self.tokenizer)?);
-        }
-        Ok(self)
+        let (numbers, metadata) = Numbers::of_gguf(gguf)?;
+        Ok(numbers.with(Text::of_gguf(&metadata)?))
     }
 
     /// Whether this is a DeepSeek-R1 model or distill: its template speaks DeepSeek's format and knows thoughts.
@@ -125,6 +81,93 @@ impl Header {
     #[must_use]
     pub fn think_ids(&self) -> Option<(u32, u32)> {
         Some((self.tokenizer.id("<think>")?, self.tokenizer.id("</think>")?))
+    }
+}
+
+/// What the device needs to know of a model.
+pub(crate) struct Numbers {
+    pub config: Config,
+    pub tensors: TensorSet,
+    sampling: Option<Sampling>,
+}
+
+impl Numbers {
+    /// Reads them. Text, which takes some tenths of a second, comes later.
+    pub async fn read<S: ByteSource>(files: &ModelFiles<S>) -> Result<(Numbers, Aside<Result<Text, Error>>), Error> {
+        match files {
+            ModelFiles::Gguf(parts) => {
+                let gguf = match parts.as_slice() {
+                    [whole] => Gguf::open(whole).await?,
+                    parts => Gguf::open_split(parts).await?,
+                };
+                let (numbers, metadata) = Numbers::of_gguf(gguf)?;
+                Ok((numbers, Aside::begin(async move || Text::of_gguf(&metadata))))
+            }
+            ModelFiles::HuggingFace(folder) => {
+                let numbers = Numbers::of_folder(folder).await?;
+                let (tokenizer, config) = (folder.tokenizer.clone(), folder.tokenizer_config.clone());
+                let template = folder.chat_template.clone();
+                Ok((numbers, Aside::begin(async move || Text::of_folder(&tokenizer, config.as_deref(), template))))
+            }
+        }
+    }
+
+    fn of_gguf(gguf: Gguf) -> Result<(Numbers, Metadata), Error> {
+        let tensors = TensorSet::from(gguf.tensors);
+        let config = Config::from_gguf(&gguf.metadata, &tensors)?;
+        Ok((Numbers { config, tensors, sampling: None }, gguf.metadata))
+    }
+
+    async fn of_folder<S: ByteSource>(folder: &HuggingFaceFiles<S>) -> Result<Numbers, Error> {
+        let config = Config::from_json(&folder.config)?;
+        let safetensors = match (&folder.index, folder.weights.as_slice()) {
+            (Some(index), files) => {
+                let by_reference: Vec<(String, &S)> = files.iter().map(|(n, s)| (n.clone(), s)).collect();
+                Safetensors::open_sharded(index, &by_reference).await?
+            }
+            (None, [(_, single)]) => Safetensors::open(single).await?,
+            (None, files) => {
+                return Err(Error::Path {
+                    path: folder.name.clone(),
+                    expected: "one safetensors file, or several with model.safetensors.index.json",
+                    found: format!("{} files without an index", files.len()),
+                });
+            }
+        };
+        let tensors = TensorSet::from(safetensors);
+        let sampling = folder.generation_config.as_deref().map(of_generation_config).transpose()?.flatten();
+        Ok(Numbers { config, tensors, sampling })
+    }
+
+    pub fn with(self, text: Text) -> Header {
+        let Numbers { config, tensors, sampling } = self;
+        let Text { tokenizer, template, template_source } = text;
+        Header { config, tensors, tokenizer, template, template_source, sampling }
+    }
+}
+
+/// Text to ids, and messages to text.
+pub(crate) struct Text {
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    template_source: Option<String>,
+}
+
+impl Text {
+    fn of_gguf(metadata: &Metadata) -> Result<Text, Error> {
+        let tokenizer = gguf_tokenizer(metadata)?;
+        Text::new(tokenizer, metadata.opt_str("tokenizer.chat_template")?.map(str::to_owned))
+    }
+
+    fn of_folder(tokenizer: &[u8], config: Option<&[u8]>, template: Option<String>) -> Result<Text, Error> {
+        let tokenizer = Tokenizer::from_json(tokenizer, config)?;
+        Text::new(tokenizer, template.or_else(|| config.and_then(template_of_config)))
+    }
+
+    fn new(tokenizer: Tokenizer, template_source: Option<String>) -> Result<Text, Error> {
+        let source = template_source.as_deref();
+        let template = source.map(|source| ChatTemplate::for_tokenizer(source, &tokenizer)).transpose()?;
+        Ok(Text { tokenizer, template, template_source })
     }
 }
 

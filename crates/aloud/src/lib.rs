@@ -24,6 +24,7 @@
 //! The library does no I/O of its own beside [`FileSource`], which exists only natively: it is handed
 //! [`ByteSource`]s.
 
+mod aside;
 mod chat;
 mod drafts;
 mod error;
@@ -45,7 +46,7 @@ pub use aloud_format::{
 };
 pub use aloud_gpu::{
     AdapterSummary, Choice, Counters, DeviceCaps, Gpu, GpuError, GpuExecutor, GpuOptions, GpuPlan, PlanFigures,
-    adapters,
+    StepSeconds, Tile, Tuned, Variant, adapters,
 };
 pub use aloud_model::{
     Config, Container, Estimate, GPU_RESERVE_BYTES, MemoryNeed, Mix, ModelError, Progress, RopeScaling, read_bytes,
@@ -62,5 +63,5 @@ pub use error::Error;
 pub use file::FileSource;
 pub use files::{HuggingFaceFiles, ModelFiles};
 pub use header::Header;
-pub use model::{Bench, DEFAULT_CTX, LoadOptions, Model, Resident};
+pub use model::{Bench, DEFAULT_CTX, LoadOptions, LoadTimes, Model, Resident};
 pub use speed::Speed;

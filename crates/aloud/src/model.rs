@@ -1,17 +1,23 @@
 //! A loaded model.
 
+use crate::aside::Aside;
 use crate::chat::{ChatEvent, ChatOptions, Ending, Listener};
 use crate::drafts::{DraftReport, Drafts};
 use crate::error::Error;
 use crate::files::ModelFiles;
-use crate::header::Header;
-use aloud_engine::{Control, Draft, Engine, EngineOptions, Event, Generation, Request, Sampling, Thought};
+use crate::header::{Header, Numbers};
+use aloud_engine::{
+    Control, Draft, Engine, EngineOptions, Event, Generation, PreparedStep, Request, Sampling, Thought,
+};
 use aloud_format::ByteSource;
-use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, PlanFigures};
+use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, PlanFigures, StepSeconds, Tuned, Tuning};
 use aloud_model::{MemoryNeed, Progress, allocate, mtp_layer};
 use aloud_ops::{Elem, Executor};
 use aloud_text::Message;
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::time::Duration;
 use web_time::Instant;
 
 /// The context if none is asked for, unless the model was made for less.
@@ -35,6 +41,12 @@ pub struct LoadOptions {
     pub drafts: Drafts,
     /// Tokens drafted per step, 1 to 4; by default 1 with multi-token prediction and 4 with lookup.
     pub n_drafts: Option<u32>,
+    /// What was measured before, on any device: what [`Model::tuning`] gave.
+    pub tunings: BTreeMap<String, String>,
+    /// How long to measure, before the weights come, which variants of kernels are fastest on this device, as far as that is not
+    /// known; `None`, the default, not to. Sums are then rounded in another order, and a prompt's factors
+    /// perhaps to halves, within 2e-3 of a product.
+    pub tune: Option<Duration>,
 }
 
 impl Default for LoadOptions {
@@ -47,6 +59,8 @@ impl Default for LoadOptions {
             available_bytes: None,
             drafts: Drafts::Off,
             n_drafts: None,
+            tunings: BTreeMap::new(),
+            tune: None,
         }
     }
 }
@@ -58,6 +72,39 @@ pub struct Resident {
     pub held_bytes: u64,
     /// Activations of all plans.
     pub activation_bytes: u64,
+}
+
+/// When loading had what, in milliseconds after it began. Text and pipelines come beside the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct LoadTimes {
+    /// The model's numbers and the table of tensors.
+    pub header_ms: f64,
+    /// An open device.
+    pub device_ms: f64,
+    /// Room for weights and cache, and all of the plans but pipelines.
+    pub plans_ms: f64,
+    /// All weights on their way to the device.
+    pub weights_ms: f64,
+    /// All pipelines.
+    pub pipelines_ms: f64,
+    /// Everything, tokenizer and template included.
+    pub all_ms: f64,
+}
+
+impl LoadTimes {
+    /// Each with its name.
+    #[must_use]
+    pub fn parts(&self) -> [(&'static str, f64); 6] {
+        let LoadTimes { header_ms, device_ms, plans_ms, weights_ms, pipelines_ms, all_ms } = *self;
+        [
+            ("header", header_ms),
+            ("device", device_ms),
+            ("plans", plans_ms),
+            ("weights", weights_ms),
+            ("pipelines", pipelines_ms),
+            ("all", all_ms),
+        ]
+    }
 }
 
 /// A measured run.
@@ -77,6 +124,8 @@ pub struct Model {
     engine: Engine<GpuExecutor>,
     name: String,
     draft: Option<Draft>,
+    tuned: Vec<Tuned>,
+    times: LoadTimes,
 }
 
 impl Model {
@@ -89,37 +138,62 @@ impl Model {
         options: &LoadOptions,
         on_progress: impl FnMut(Progress),
     ) -> Result<Model, Error> {
-        let header = Header::read(&files).await?;
-        let n_ctx = options.n_ctx.unwrap_or(DEFAULT_CTX.min(header.config.max_position_embeddings));
-        let need = MemoryNeed::of(&header.config, &header.tensors, n_ctx, options.cache)?;
-        aloud_engine::check_context(n_ctx, &header.config)?;
-        let gpu = Gpu::open(&options.device, options.gpu).await?;
+        let begun = Instant::now();
+        let now_ms = || begun.elapsed().as_secs_f64() * 1e3;
+        let mut times = LoadTimes::default();
+        let (device, how) = (options.device.clone(), options.gpu);
+        let gpu = Aside::begin(async move || Gpu::open(&device, how).await);
+        let (numbers, text) = Numbers::read(&files).await?;
+        times.header_ms = now_ms();
+        let Numbers { config, tensors, .. } = &numbers;
+        let n_ctx = options.n_ctx.unwrap_or(DEFAULT_CTX.min(config.max_position_embeddings));
+        let need = MemoryNeed::of(config, tensors, n_ctx, options.cache)?;
+        aloud_engine::check_context(n_ctx, config)?;
+        let gpu = gpu.join().await?;
+        times.device_ms = now_ms();
         let shares_memory = matches!(gpu.adapter.kind, "CPU" | "integrated GPU");
         check_memory(files.name(), need, options.available_bytes.filter(|_| shares_memory))?;
         check_context(need, n_ctx, &gpu)?;
-        let has_layer = mtp_layer(&header.config, &header.tensors).is_some();
+        let has_layer = mtp_layer(config, tensors).is_some();
         let on_cpu = gpu.adapter.kind == "CPU";
         let draft = options.drafts.choose(options.n_drafts, files.name(), has_layer, on_cpu)?;
         let mut executor = GpuExecutor::new(gpu);
+        if let Some(text) = options.tunings.get(&executor.gpu().tuning_key()) {
+            executor.set_tuning(Tuning::parse(text));
+        }
         let name = files.name().to_owned();
         let sources: Vec<S> = match files {
             ModelFiles::Gguf(parts) => parts,
             ModelFiles::HuggingFace(folder) => folder.weights.into_iter().map(|(_, source)| source).collect(),
         };
-        let Header { config, tensors, .. } = &header;
         let room = allocate(&mut executor, config, tensors, n_ctx)?;
+        let tuned = match options.tune {
+            Some(budget) => executor.tune(budget).await?,
+            None => Vec::new(),
+        };
         let mut options = EngineOptions { n_ctx, cache: options.cache, draft, ..EngineOptions::default() };
         if executor.gpu().caps.row_by_row() {
             options.expand_from = u32::MAX; // expanding latents pays where many rows share them
         }
-        // Pipelines compile while the weights come.
         let mut engine = Engine::new(executor, config.clone(), room.weights.clone(), options)?;
+        times.plans_ms = now_ms();
+        // What is wrong with the text is most often known by now, and not only when gigabytes have come.
+        let text = if text.is_there() { Ok(text.join().await?) } else { Err(text) };
+        // Pipelines compile while the weights come.
         room.fill(engine.executor_mut(), config, tensors, &sources, on_progress).await?;
+        times.weights_ms = now_ms();
+        engine.executor_mut().finish_compiling()?;
+        times.pipelines_ms = now_ms();
+        let text = match text {
+            Ok(text) => text,
+            Err(to_come) => to_come.join().await?,
+        };
         if cfg!(target_arch = "wasm32") {
             // Browsers compile in the background; the first token is not to wait for it.
             engine.warm_up().await?;
         }
-        Ok(Model { header, engine, name, draft })
+        times.all_ms = now_ms();
+        Ok(Model { header: numbers.with(text), engine, name, draft, tuned, times })
     }
 
     /// All but the weights.
@@ -138,6 +212,25 @@ impl Model {
     #[must_use]
     pub fn gpu(&self) -> &Gpu {
         self.engine.executor().gpu()
+    }
+
+    /// What was measured while it was loaded.
+    #[must_use]
+    pub fn tuned(&self) -> &[Tuned] {
+        &self.tuned
+    }
+
+    /// What loading it took.
+    #[must_use]
+    pub fn load_times(&self) -> LoadTimes {
+        self.times
+    }
+
+    /// What is known of the device, as a key and a text to be kept for [`LoadOptions::tunings`]. The key is of the device, its
+    /// driver and this version's kernels.
+    #[must_use]
+    pub fn tuning(&self) -> (String, String) {
+        (self.gpu().tuning_key(), self.gpu().caps.tuning.to_string())
     }
 
     /// Tokens of context.
@@ -286,6 +379,17 @@ impl Model {
         let ms = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e3;
         let drafts = report(self.draft, &generation);
         Ok(Bench { prefill_ms: ms(started, first), decode_ms: ms(first, last), drafts })
+    }
+
+    /// What a decode step takes the device, behind what is cached of `prompt`, and what drawing takes of it; `None` if the
+    /// device has no clock.
+    ///
+    /// # Errors
+    /// As [`bench`](Self::bench).
+    pub async fn time_step(&mut self, prompt: &[u32], sampling: &Sampling) -> Result<Option<StepSeconds>, Error> {
+        let PreparedStep { executor, plan, n_kv, step } = self.engine.prepare_step(prompt, sampling)?;
+        let seconds = executor.time_step(plan, n_kv, step).await;
+        Ok(seconds?)
     }
 }
 

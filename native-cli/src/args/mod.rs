@@ -72,6 +72,8 @@ pub enum Command {
     Logits(LogitsArgs),
     /// Show the token ids of a text
     Tokenize(TokenizeArgs),
+    /// Measure which variants of kernels are fastest here, or show what was measured
+    Tune(TuneArgs),
     /// Measure how well a model predicts a text
     Perplexity(PerplexityArgs),
     /// Print the completion script of a shell
@@ -90,7 +92,8 @@ Examples:
   aloud ask -m model.gguf --json \"Hi\" | jq -r 'select(.type == \"answer\").text'
 
 With --json each line is {\"type\":\"reasoning\"|\"answer\",\"text\":...}, and the last one
-{\"type\":\"done\",\"finish_reason\":...,\"usage\":{...},\"timings\":{...},\"drafts\":{...}|null}.
+{\"type\":\"done\",\"finish_reason\":...,\"usage\":{...},\"timings\":{...},\"drafts\":{...}|null,
+\"loading\":{when loading had what, in ms after it began}|null}.
 
 --trace writes a line when it is known, first each step:
   {\"type\":\"step\", \"phase\":\"prompt\"|\"decode\"|\"draft\",
@@ -195,6 +198,31 @@ pub struct DevicesArgs {
     pub json: bool,
 }
 
+/// `aloud tune`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Every command that loads a model does this the first time, for a fifth of a second, and keeps what it finds;
+this one takes its time and shows it. Only the number of threads that share rows of weights is
+chosen: results differ by rounding alone. A new driver or another version of aloud measures anew.
+
+Examples:
+  aloud tune -m model.gguf
+  aloud tune --show
+  aloud tune --forget")]
+pub struct TuneArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Show what was measured on this machine, and where it is kept
+    #[arg(long, env = "ALOUD_SHOW", value_parser = BoolishValueParser::new(), conflicts_with = "forget")]
+    pub show: bool,
+    /// Delete what was measured
+    #[arg(long, env = "ALOUD_FORGET", value_parser = BoolishValueParser::new())]
+    pub forget: bool,
+    /// Write one JSON object
+    #[arg(long, env = "ALOUD_JSON", value_parser = BoolishValueParser::new())]
+    pub json: bool,
+}
+
 /// `aloud bench`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -239,6 +267,9 @@ pub struct BenchArgs {
     /// Runs that count
     #[arg(short, long, env = "ALOUD_REPETITIONS", value_name = "RUNS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     pub repetitions: u32,
+    /// Starts of the program to measure too, each to its first token, against reading the files and the prompt alone; 0 for none
+    #[arg(long, env = "ALOUD_STARTS", value_name = "RUNS", default_value = "0")]
+    pub starts: u32,
     /// Write one JSON object
     #[arg(long, env = "ALOUD_JSON", value_parser = BoolishValueParser::new())]
     pub json: bool,

@@ -1,9 +1,10 @@
 //! Flags that several commands have, and what they mean to the library.
 
-use aloud::{ChatOptions, Choice, Drafts, Elem, GpuOptions, LoadOptions, RenderOptions, Sampling, ThinkMode};
+use aloud::{ChatOptions, Choice, Drafts, Elem, GpuOptions, LoadOptions, RenderOptions, Sampling, ThinkMode, Tile};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How much is said on stderr.
 #[derive(Args, Clone, Copy, Debug)]
@@ -33,9 +34,43 @@ pub struct ModelArgs {
     /// Numbers in the KV cache; f32 takes twice the memory and is for checking
     #[arg(long, env = "ALOUD_CACHE_TYPE", value_name = "TYPE", default_value = "f16")]
     pub cache_type: CacheType,
+    /// Numbers that weights are multiplied with: f16 rounds both to halves where many rows are multiplied at once, as auto does
+    /// on a GPU that has them; int8 rounds activations to 8 bits in groups of 32 where weights are blocks of whole numbers, for
+    /// less arithmetic; answers differ a little. Measure with `aloud bench` and `aloud perplexity`
+    #[arg(long, env = "ALOUD_ACTIVATIONS", value_name = "TYPE", default_value = "auto")]
+    pub activations: Activations,
     /// Use the kernels without subgroup operations even where the adapter has them, for checking
     #[arg(long, env = "ALOUD_NO_SUBGROUPS", value_parser = BoolishValueParser::new())]
     pub no_subgroups: bool,
+    /// Whether to measure, the first time that a device meets weights of a format, which kernels are fastest: a fifth of a second,
+    /// kept for later runs. It changes the order of sums, and so how they round; see `aloud tune`
+    #[arg(long, env = "ALOUD_TUNE", value_name = "WHEN", default_value = "auto")]
+    pub tune: TuneMode,
+}
+
+/// Whether kernels are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TuneMode {
+    /// What was not measured before.
+    Auto,
+    /// Not at all, and what was measured is not used.
+    Off,
+}
+
+/// The most that loading a model takes longer the first time.
+const TUNE_BUDGET: Duration = Duration::from_millis(200);
+
+/// Numbers that weights are multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Activations {
+    /// As is likely fastest, or was measured to be: halves, or as they are.
+    Auto,
+    /// As they are.
+    F32,
+    /// Rounded to halves where many rows are multiplied, if the device has them.
+    F16,
+    /// Rounded to 8 bits.
+    Int8,
 }
 
 /// Numbers in the KV cache.
@@ -62,12 +97,41 @@ impl ModelArgs {
     pub fn load_options(&self) -> LoadOptions {
         LoadOptions {
             device: self.device.clone().map_or(Choice::Best, Choice::Named),
-            gpu: GpuOptions { subgroups: !self.no_subgroups, ..GpuOptions::default() },
+            gpu: GpuOptions {
+                subgroups: !self.no_subgroups,
+                int8: self.activations == Activations::Int8,
+                tile: match self.activations {
+                    Activations::F32 => Some(Tile::Subgroups),
+                    Activations::F16 => Some(Tile::Half),
+                    Activations::Auto | Activations::Int8 => None,
+                },
+                ..GpuOptions::default()
+            },
             n_ctx: self.ctx_size,
             cache: self.cache_type.elem(),
+            tune: (self.tune == TuneMode::Auto).then_some(TUNE_BUDGET),
             ..LoadOptions::default()
         }
     }
+}
+
+impl ModelArgs {
+    /// The flags that say the same but for the model, for a program that is started to be measured.
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = vec![
+            format!("--cache-type={}", name(self.cache_type)),
+            format!("--activations={}", name(self.activations)),
+            format!("--tune={}", name(self.tune)),
+        ];
+        flags.extend(self.ctx_size.map(|tokens| format!("--ctx-size={tokens}")));
+        flags.extend(self.device.iter().map(|device| format!("--device={device}")));
+        flags.extend(self.no_subgroups.then(|| "--no-subgroups".to_owned()));
+        flags
+    }
+}
+
+fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().expect("no value is hidden").get_name().to_owned()
 }
 
 /// Whether several tokens are drafted and verified at once. It changes how fast an answer comes, not how it is drawn.

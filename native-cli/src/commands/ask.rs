@@ -21,7 +21,8 @@ pub fn run(args: AskArgs, talk: Talk) -> Result<()> {
     let options = ChatOptions { trace: trace.is_some(), ..drawn };
     let mut messages = system(&args.talk);
     messages.push(Message::new(Role::User, question));
-    let show = Show { json: args.json, hide_thinking: args.talk.hide_thinking, stats: args.talk.stats, talk };
+    let show =
+        Show { json: args.json, hide_thinking: args.talk.hide_thinking, stats: args.talk.stats, start: true, talk };
     let reply = answer(&mut model, &messages, &options, show, trace.as_mut())?;
     match reply.ending.finish_reason {
         FinishReason::Cancelled => Err(Interrupted.into()),

@@ -2,8 +2,9 @@
 
 use crate::args::{BenchArgs, DraftMode, Talk};
 use crate::commands::devices::as_json;
+use crate::commands::starts::{self, Starts};
 use crate::{drafts, open, text};
-use aloud::{DraftReport, LoadOptions, Model};
+use aloud::{DraftReport, LoadOptions, Model, Sampling, StepSeconds};
 use anyhow::Result;
 use indicatif::ProgressBar;
 use pollster::block_on;
@@ -31,8 +32,23 @@ pub fn run(args: &BenchArgs, talk: Talk) -> Result<()> {
             decode.push(measure_decode(&mut model, depth, n, plan.repetitions, &bar)?);
         }
     }
+    let starts = match args.starts {
+        0 => None,
+        runs => Some(starts::measure(&mut model, which, &args.model, runs, &bar)?),
+    };
     bar.finish_and_clear();
-    if args.json { print_json(&model, args, &prefill, &decode) } else { print(&model, args, &prefill, &decode) }
+    let measured = Measured { prefill, decode, starts };
+    if args.json { print_json(&model, args, &measured) } else { print(&model, args, &measured) }
+}
+
+/// Tokens that a program which is started to be measured is asked at most, a system prompt among them.
+const STARTED_TOKENS: u32 = 512;
+
+/// What was measured.
+struct Measured {
+    prefill: Vec<Prefill>,
+    decode: Vec<Decode>,
+    starts: Option<Starts>,
 }
 
 /// What is measured.
@@ -41,6 +57,7 @@ struct Plan {
     generate: Vec<u32>,
     depths: Vec<u32>,
     repetitions: u32,
+    starts: u32,
 }
 
 impl Plan {
@@ -52,6 +69,7 @@ impl Plan {
             // Generating begins with a token: there is always one.
             depths: args.depth.iter().map(|&d| d.max(1)).collect(),
             repetitions: args.repetitions,
+            starts: args.starts,
         }
     }
 
@@ -59,29 +77,32 @@ impl Plan {
     fn n_ctx(&self) -> u32 {
         let most = |sizes: &[u32]| sizes.iter().copied().max().unwrap_or(0);
         let decode = most(&self.depths).saturating_add(most(&self.generate));
-        most(&self.prompts).max(decode).saturating_add(2)
+        let start = if self.starts > 0 { STARTED_TOKENS } else { 0 };
+        most(&self.prompts).max(decode).max(start).saturating_add(2)
     }
 
     fn n_runs(&self, drafts: bool) -> u64 {
         let decodes = self.depths.len() * self.generate.len();
         let sizes = self.prompts.len() + decodes * if drafts { 2 } else { 1 };
-        sizes as u64 * (u64::from(self.repetitions) + 1)
+        let starts = if self.starts > 0 { u64::from(self.starts) + 1 } else { 0 };
+        sizes as u64 * (u64::from(self.repetitions) + 1) + starts
     }
 }
 
 /// The spread of a measured quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Spread {
+pub struct Spread {
     mean: f64,
     sd: f64,
     min: f64,
-    median: f64,
+    /// The middle one.
+    pub median: f64,
     max: f64,
 }
 
 impl Spread {
     /// Of at least one value; the standard deviation is that of a sample.
-    fn of(values: impl Iterator<Item = f64>) -> Self {
+    pub fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = values.collect();
         sorted.sort_by(f64::total_cmp);
         let n = sorted.len();
@@ -111,8 +132,32 @@ struct Decode {
     tokens_per_second: Spread,
     /// What the host takes to encode, of all runs without drafts.
     encode_us_per_dispatch: f64,
+    /// The same of the step that was disturbed least: a CPU that plays the GPU takes the host's time.
+    least_encode_us_per_dispatch: Option<f64>,
     per_token: Figures,
+    /// By the device's clock, if it has one.
+    draws: Vec<Draw>,
     drafts: Option<Drafted>,
+}
+
+/// What drawing takes of a step, medians.
+#[derive(Serialize)]
+struct Draw {
+    sampling: &'static str,
+    step_ms: f64,
+    draw_ms: f64,
+    share: f64,
+}
+
+/// How tokens are drawn where that is measured: as by default, as DeepSeek recommends, and by a number of them.
+fn samplings() -> [(&'static str, Sampling); 3] {
+    let greedy = Sampling::default();
+    let warm = Sampling { temperature: 0.6, ..greedy };
+    [
+        ("greedy", greedy),
+        ("temperature 0.6, top-p 0.95", Sampling { top_p: 0.95, ..warm }),
+        ("temperature 0.6, top-k 40", Sampling { top_k: 40, ..warm }),
+    ]
 }
 
 /// The same tokens with drafts.
@@ -137,7 +182,7 @@ struct Figures {
 }
 
 /// Tokens all over the vocabulary, the same in every run.
-fn prompt(model: &Model, n: u32) -> Vec<u32> {
+pub fn prompt(model: &Model, n: u32) -> Vec<u32> {
     let n_vocab = model.header().tokenizer.vocab_size() as u64;
     (0..u64::from(n)).map(|i| ((i + 1) * 2_654_435_761 % n_vocab) as u32).collect()
 }
@@ -167,11 +212,11 @@ fn measure_decode(model: &mut Model, depth: u32, n: u32, repetitions: u32, bar: 
         for drafts in [false, true].into_iter().take(1 + usize::from(model.draft().is_some())) {
             model.set_drafting(drafts);
             // The first token comes from the prompt: n more take n steps without drafts.
-            let before = (model.gpu().counters(), model.gpu().encode_time());
+            let before = (model.gpu().counters(), model.gpu().encode_time().total);
             let measured = block_on(model.bench_cached(&ids, n + 1))?;
             if run > 0 && !drafts {
                 dispatches += (model.gpu().counters() - before.0).dispatches;
-                encoding += model.gpu().encode_time() - before.1;
+                encoding += model.gpu().encode_time().total - before.1;
             }
             if run > 0 {
                 if drafts { &mut drafted } else { &mut times }.push(measured.decode_ms);
@@ -188,6 +233,7 @@ fn measure_decode(model: &mut Model, depth: u32, n: u32, repetitions: u32, bar: 
         Drafted { tokens_per_second, report: DraftReport { speed_up, ..report } }
     });
     let cached_tokens = depth + n.div_ceil(2);
+    let draws = measure_draws(model, &ids, repetitions)?;
     let figures = model.decode_figures(cached_tokens);
     let cost = figures.cost;
     Ok(Decode {
@@ -195,7 +241,13 @@ fn measure_decode(model: &mut Model, depth: u32, n: u32, repetitions: u32, bar: 
         generated_tokens: n,
         tokens_per_second: plain,
         encode_us_per_dispatch: encoding.as_secs_f64() * 1e6 / dispatches.max(1) as f64,
+        least_encode_us_per_dispatch: model
+            .gpu()
+            .encode_time()
+            .least_per_dispatch
+            .map(|least| least.as_secs_f64() * 1e6),
         drafts,
+        draws,
         per_token: Figures {
             cached_tokens,
             dispatches: figures.dispatches,
@@ -208,7 +260,25 @@ fn measure_decode(model: &mut Model, depth: u32, n: u32, repetitions: u32, bar: 
     })
 }
 
-fn print_json(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[Decode]) -> Result<()> {
+/// Behind a prompt that is cached.
+fn measure_draws(model: &mut Model, ids: &[u32], repetitions: u32) -> Result<Vec<Draw>> {
+    let mut draws = Vec::new();
+    for (name, sampling) in samplings() {
+        let mut timed: Vec<StepSeconds> = Vec::new();
+        for run in 0..=repetitions {
+            let seconds = block_on(model.time_step(ids, &sampling))?;
+            timed.extend(seconds.filter(|_| run > 0));
+        }
+        if !timed.is_empty() {
+            let step_ms = Spread::of(timed.iter().map(|t| t.step * 1e3)).median;
+            let draw_ms = Spread::of(timed.iter().map(|t| t.draw * 1e3)).median;
+            draws.push(Draw { sampling: name, step_ms, draw_ms, share: draw_ms / step_ms });
+        }
+    }
+    Ok(draws)
+}
+
+fn print_json(model: &Model, args: &BenchArgs, Measured { prefill, decode, starts }: &Measured) -> Result<()> {
     let (gpu, resident) = (model.gpu(), model.resident());
     let report = json!({
         "model": model.name(),
@@ -221,11 +291,12 @@ fn print_json(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[De
         "repetitions": args.repetitions,
         "prefill": prefill,
         "decode": decode,
+        "starts": starts,
     });
     Ok(writeln!(std::io::stdout(), "{report:#}")?)
 }
 
-fn print(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[Decode]) -> Result<()> {
+fn print(model: &Model, args: &BenchArgs, Measured { prefill, decode, starts }: &Measured) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let gpu = model.gpu();
     let subgroups = if open::uses_subgroups(model, &args.model) { "with subgroups" } else { "without subgroups" };
@@ -250,17 +321,25 @@ fn print(model: &Model, args: &BenchArgs, prefill: &[Prefill], decode: &[Decode]
             text::bytes(f.activation_bytes),
             text::count(f.flops),
         )?;
-        writeln!(out, "{:<16} {:.2} µs of the host per dispatch to encode", "", d.encode_us_per_dispatch)?;
+        let least = d.least_encode_us_per_dispatch.map_or(String::new(), |least| format!(" (at least {least:.2})"));
+        writeln!(out, "{:<16} {:.2}{least} µs of the host per dispatch to encode", "", d.encode_us_per_dispatch)?;
+        for draw in &d.draws {
+            let Draw { sampling, step_ms, draw_ms, share } = draw;
+            let share = share * 100.0;
+            writeln!(out, "{:<16} {share:.1} % of {step_ms:.2} ms to draw: {draw_ms:.2} ms ({sampling})", "")?;
+        }
         if let Some(d) = &d.drafts {
             let speed = spread(d.tokens_per_second, 2);
             writeln!(out, "{:<16} {speed} tokens/s", "  with drafts")?;
             writeln!(out, "{:<16} {}", "", drafts::describe(&d.report))?;
         }
     }
+    starts.iter().try_for_each(|starts| starts.print(&mut out))?;
     Ok(())
 }
 
-fn spread(s: Spread, digits: usize) -> String {
+/// As one line.
+pub fn spread(s: Spread, digits: usize) -> String {
     let Spread { mean, sd, min, median, max } = s;
     format!("{mean:.digits$} ± {sd:.digits$} ({min:.digits$}, {median:.digits$}, {max:.digits$})")
 }
@@ -279,7 +358,8 @@ mod tests {
 
     #[test]
     fn the_context_holds_every_run() {
-        let plan = Plan { prompts: vec![128, 512], generate: vec![8], depths: vec![1, 1000], repetitions: 3 };
+        let plan =
+            Plan { prompts: vec![128, 512], generate: vec![8], depths: vec![1, 1000], repetitions: 3, starts: 0 };
         assert_eq!((plan.n_ctx(), plan.n_runs(false), plan.n_runs(true)), (1010, 16, 24));
     }
 }

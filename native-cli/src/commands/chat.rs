@@ -27,7 +27,7 @@ pub fn run(args: ChatArgs, talk: Talk) -> Result<()> {
     let load = args.drafts.over(args.model.load_options(), DraftMode::Auto);
     let mut model = open::model(which, &args.model, &load, talk)?;
     let options = chat_options(&model, &args.talk, &args.sampling, talk);
-    let show = Show { json: false, hide_thinking: args.talk.hide_thinking, stats: args.talk.stats, talk };
+    let show = Show { json: false, hide_thinking: args.talk.hide_thinking, stats: args.talk.stats, start: false, talk };
     let mut conversation = Conversation { messages: system(&args.talk), n_fixed: system(&args.talk).len() };
     if !talk.quiet && stdin().is_terminal() {
         eprintln!("{} on {}. /help lists commands.", model.name(), model.gpu().adapter.name);

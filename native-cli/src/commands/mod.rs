@@ -9,4 +9,6 @@ pub mod estimate;
 pub mod inspect;
 pub mod logits;
 pub mod perplexity;
+pub mod starts;
 pub mod tokenize;
+pub mod tune;

@@ -163,6 +163,9 @@ fn bench_reports_speed_with_spread_and_what_a_token_costs() {
         let cost = |key: &str| d["per_token"][key].as_u64().unwrap();
         assert!(cost("dispatches") > 100 && cost("flops") > 200_000_000 && cost("weight_bytes") > 90_000_000, "{d}");
         assert_eq!(cost("bytes"), cost("weight_bytes") + cost("kv_bytes") + cost("activation_bytes"));
+        let shares: Vec<f64> =
+            d["draws"].as_array().unwrap().iter().map(|draw| draw["share"].as_f64().unwrap()).collect();
+        assert!(shares.len() == 3 && shares.iter().all(|share| 0.0 < *share && *share < 0.5), "{d}");
     }
 }
 
@@ -232,4 +235,31 @@ fn bench_measures_the_same_tokens_with_and_without_drafts() {
     let median = |value: &Value| value["tokens_per_second"]["median"].as_f64().unwrap();
     let speed_up = drafts["speed_up"].as_f64().unwrap();
     assert!((speed_up - median(drafts) / median(decode)).abs() < 1e-9, "{decode}");
+}
+
+#[test]
+fn what_is_measured_is_kept_shown_and_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |args: &[&str]| {
+        let mut command = aloud();
+        command.args(args).env("XDG_CACHE_HOME", folder.path()).env("ALOUD_TUNE", "auto").env("ALOUD_QUIET", "1");
+        command
+    };
+    assert_eq!(good(&mut here(&["tune", "--show", "--json"])).trim(), "{}");
+    // Any command that loads a model measures what is not known yet, that of most weights first.
+    let sum = "What is 27 + 48?";
+    assert!(good(&mut here(&["ask", sum])).ends_with("75.\n"));
+    let known: Value = serde_json::from_str(&good(&mut here(&["tune", "--show", "--json"]))).unwrap();
+    let measured: Value = serde_json::from_str(&good(&mut here(&["tune", "--json"]))).unwrap();
+    let device = measured["device"].as_str().unwrap();
+    assert!(known[device].as_str().is_some_and(|text| text.contains("F8_E4M3/narrow=")), "{known}");
+    assert_eq!(measured["measured"].as_array().unwrap().len(), 3, "{measured}");
+    let shown = good(&mut here(&["tune", "--show"]));
+    assert!(shown.contains(device) && shown.contains("F8_E4M3/narrow") && shown.contains("threads"), "{shown}");
+    // A damaged file counts as none.
+    std::fs::write(folder.path().join("aloud/tuning.json"), "{").unwrap();
+    assert!(good(&mut here(&["ask", sum])).ends_with("75.\n"));
+    good(&mut here(&["tune", "--forget"]));
+    assert_eq!(good(&mut here(&["tune", "--show"])).lines().next(), Some("nothing was measured yet"));
+    assert_eq!(std::fs::read_dir(folder.path().join("aloud")).unwrap().count(), 0, "nothing half-written stays");
 }

@@ -5,7 +5,9 @@ use crate::common::{aloud, good};
 #[test]
 fn help_of_every_command() {
     insta::assert_snapshot!("aloud", good(aloud().arg("--help")));
-    for command in ["ask", "chat", "inspect", "devices", "bench", "logits", "tokenize", "perplexity", "completions"] {
+    for command in
+        ["ask", "chat", "inspect", "devices", "bench", "logits", "tokenize", "tune", "perplexity", "completions"]
+    {
         insta::assert_snapshot!(command, good(aloud().args([command, "--help"])));
     }
 }

@@ -89,6 +89,10 @@ fn plain_instruction(line: &str) -> String {
     format!("{op} {}", operands.collect::<Vec<_>>().join(", "))
 }
 
+/// Instructions that take as long as a product of two matrices of 16 x 16: 4096 multiply-adds, of which the matrix units of RDNA 3
+/// do 128 at once and those of RDNA 4 256 (AMD's published peaks, of a SIMD).
+const MATRIX_PRODUCT: u64 = 16;
+
 fn count<'a>(lines: impl Iterator<Item = (usize, &'a str)>, descriptors: &Descriptors) -> Loop {
     let mut found = Loop::default();
     for (at, line) in lines {
@@ -100,6 +104,10 @@ fn count<'a>(lines: impl Iterator<Item = (usize, &'a str)>, descriptors: &Descri
             found.valu += parts.len() as u64 - 1;
             let is_fma = |part: &&&str| ["fma", "mac", "dot", "wmma"].iter().any(|name| opcode(part).contains(name));
             found.fma += parts.iter().filter(is_fma).count() as u64;
+            if op.contains("wmma") {
+                found.valu += MATRIX_PRODUCT - 1;
+                found.fma += MATRIX_PRODUCT - 1;
+            }
         } else if op.starts_with("s_") {
             found.salu += 1;
         } else if op.starts_with("ds_") {

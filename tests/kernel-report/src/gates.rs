@@ -26,16 +26,15 @@ impl std::fmt::Display for Failure {
 /// the report.
 const KNOWN: &[(&[&str], &[&str], &str)] = &[
     (
-        &["matvec_", "gate_up_", "experts_gate_up_", "experts_down_"],
-        &["q2_k", "q3_k"],
-        "so few bytes a weight that only dot products of bytes would be fast enough",
-    ),
-    (
         &["matmul_", "grouped_matmul_"],
         &["f8_e4m3"],
         "8 rows a tile are few to share the 8 instructions that unpack a weight",
     ),
-    (&["mla_expanded_attention"], &[""], "for devices without subgroups, which these are not"),
+    (
+        &["grouped_matmul_"],
+        &["q3_k_i8", "q6_k_i8"],
+        "two scales a group, and 4 slots a thread to share what unpacks them",
+    ),
 ];
 
 /// ALU time may be so much of memory time in a decode matvec.

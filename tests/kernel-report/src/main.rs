@@ -63,7 +63,7 @@ fn main() -> Result<()> {
     if args.compile {
         let device = vulkan::Device::open()?;
         let mut out = std::io::stdout().lock();
-        for kernel in kernels {
+        for kernel in kernels.into_iter().filter(|kernel| device.takes(kernel)) {
             let mut compiled = device.compile(kernel).with_context(|| kernel.name.to_owned())?;
             if args.assembly.is_none() {
                 compiled.assembly = None;

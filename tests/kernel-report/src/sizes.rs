@@ -5,6 +5,7 @@ use std::collections::HashMap;
 /// Constants by name.
 const SIZES: &[(&str, f64)] = &[
     ("K", 4096.0),
+    ("X", 4096.0),
     ("N", 4096.0),
     ("N_OUT", 4096.0),
     ("D", 4096.0),

@@ -14,8 +14,10 @@ compiled code. Of loops, the one that does the work is counted, one turn of it, 
 
 - **VGPR, LDS, waves**: registers, bytes of workgroup memory, and subgroups that a SIMD holds at once.
 - **VALU, FMA, SALU, VMEM, LDS ops**: instructions of the main loop on vectors, of these multiply-adds (and dot products), on
-  scalars, on memory, on workgroup memory. Two that are issued together count as two.
-- **load**: bytes a lane of the narrowest load of weights; Q2_K and Q6_K have scales among them, four bytes at a time.
+  scalars, on memory, on workgroup memory. Two that are issued together count as two, a product of matrices as the 16 whose
+  time it takes at least. Kernels by cooperative matrices of 8 x 8 are for Apple's GPUs and not here.
+- **load**: bytes a lane of the narrowest load of weights; Q2_K and Q6_K have scales among them, four bytes at a time, and a
+  group of Q2_K has no more than 8 bytes of codes, which neighbours load beside each other.
 - **VALU/weight, ALU share**: vector instructions a weight, and the time they take as a share of the time that the weight's bytes
   take, at the card's published boost clock and bandwidth. Below 0.5, memory decides.
 - **FMA share**: of the vector instructions of a prefill tile.

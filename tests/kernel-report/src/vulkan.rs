@@ -16,6 +16,8 @@ pub struct Device {
     _entry: ash::Entry,
     device: ash::Device,
     executables: ash::khr::pipeline_executable_properties::Device,
+    /// Whether it has cooperative matrices; AMD's are of 16 x 16.
+    has_matrices: bool,
 }
 
 impl Device {
@@ -30,18 +32,31 @@ impl Device {
         // SAFETY: the instance is alive.
         let devices = unsafe { instance.enumerate_physical_devices() }?;
         let physical = *devices.first().context("the driver offers no device")?;
-        let extensions = [ash::khr::pipeline_executable_properties::NAME.as_ptr()];
+        // SAFETY: the device is one of the instance's.
+        let offered = unsafe { instance.enumerate_device_extension_properties(physical) }?;
+        let has_matrices = offered.iter().any(|one| text(&one.extension_name) == "VK_KHR_cooperative_matrix");
+        let mut extensions = vec![ash::khr::pipeline_executable_properties::NAME.as_ptr()];
+        if has_matrices {
+            extensions.push(ash::khr::cooperative_matrix::NAME.as_ptr());
+        }
+        let mut matrices = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(has_matrices);
         let mut info =
             vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default().pipeline_executable_info(true);
-        let mut v13 = vk::PhysicalDeviceVulkan13Features::default().subgroup_size_control(true).maintenance4(true);
-        let mut v12 = vk::PhysicalDeviceVulkan12Features::default().vulkan_memory_model(true);
+        let mut v13 = vk::PhysicalDeviceVulkan13Features::default()
+            .subgroup_size_control(true)
+            .maintenance4(true)
+            .shader_integer_dot_product(true);
+        let mut v12 = vk::PhysicalDeviceVulkan12Features::default().vulkan_memory_model(true).shader_float16(true);
+        let mut v11 = vk::PhysicalDeviceVulkan11Features::default().storage_buffer16_bit_access(true);
         let priorities = [1.0];
         let queues = [vk::DeviceQueueCreateInfo::default().queue_priorities(&priorities)];
         let about = vk::DeviceCreateInfo::default()
             .enabled_extension_names(&extensions)
             .push_next(&mut info)
             .push_next(&mut v13)
-            .push_next(&mut v12);
+            .push_next(&mut v12)
+            .push_next(&mut v11);
+        let about = if has_matrices { about.push_next(&mut matrices) } else { about };
         // A GPU that is not there has no queue to open.
         // SAFETY: all that `about` points to lives until the call returns.
         let device = unsafe {
@@ -51,7 +66,13 @@ impl Device {
         }
         .context("the device does not open")?;
         let executables = ash::khr::pipeline_executable_properties::Device::new(&instance, &device);
-        Ok(Device { _entry: entry, device, executables })
+        Ok(Device { _entry: entry, device, executables, has_matrices })
+    }
+
+    /// Whether it can run such a kernel. Matrices of 8 x 8 are Apple's.
+    pub fn takes(&self, kernel: &Kernel) -> bool {
+        let by_matrices = kernel.enables.contains(&"wgpu_cooperative_matrix");
+        !by_matrices || (self.has_matrices && !kernel.name.ends_with("coop8"))
     }
 
     /// Compiles a kernel and reads what came of it.

@@ -1,6 +1,6 @@
 //! Absorbed latent attention, as a whole and kernel by kernel.
 
-use crate::{Numbers, Scenario, expose, fill_cache, floats, integers};
+use crate::{Numbers, Scenario, expose, fill_cache, floats, integers, weight};
 use aloud_format::DType;
 use aloud_ops::{Elem, Executor, KvCache, KvUp, LatentCache, Mla, Recording, Step, Tensor};
 
@@ -154,11 +154,20 @@ impl Layer {
         (table, cache)
     }
 
-    fn project<E: Executor>(&self, e: &mut E, rec: &mut Recording, a: Tensor, table: Tensor, cache: &LatentCache) {
+    /// The normed latents of the queries, with q LoRA.
+    fn project<E: Executor>(
+        &self,
+        e: &mut E,
+        rec: &mut Recording,
+        a: Tensor,
+        table: Tensor,
+        cache: &LatentCache,
+    ) -> Option<Tensor> {
         let kv_norm = floats(e, &[self.shape[1]], &self.kv_norm());
         let q_norm = self.q_lora.map(|a| floats(e, &[a], &Numbers::new(7).with_outliers(a as usize)));
         let y = aloud_ops::mla_project(rec, a, q_norm, kv_norm, EPS, table, cache, &self.mla());
         assert_eq!(y.is_some(), self.q_lora.is_some());
+        y
     }
 
     /// This step's rows of the first projection.
@@ -167,12 +176,19 @@ impl Layer {
         floats(e, &[self.t_max, width], &self.projected()[(self.pos * width) as usize..])
     }
 
-    /// Queries as `mla_query` takes them.
-    fn query_rows<E: Executor>(&self, e: &mut E, a: Tensor) -> Tensor {
-        if self.q_lora.is_none() {
-            return a;
-        }
+    /// Queries as `mla_query` takes them, from nowhere.
+    fn query_rows<E: Executor>(&self, e: &mut E) -> Tensor {
         floats(e, &[self.t_max, self.shape[0] * self.mla().qk_head_dim()], &self.queries())
+    }
+
+    /// Queries out of their latents.
+    fn query_product<E: Executor>(&self, e: &mut E, rec: &mut Recording, latents: Tensor) -> Tensor {
+        let (n, a) = (self.shape[0] * self.mla().qk_head_dim(), latents.cols());
+        let mut numbers = Numbers::new(9);
+        // Queries are as large as those from nowhere.
+        let values: Vec<f32> = (0..n * a).map(|_| ((numbers.unit() - 0.5) / f64::from(a)) as f32).collect();
+        let w = weight(e, DType::F32, n, a, bytemuck::cast_slice(&values));
+        aloud_ops::matmul(rec, "q_b", latents, w, None)
     }
 }
 
@@ -227,10 +243,12 @@ impl Scenario for Absorbed {
         let mut rec = Recording::new(at, layer.t_max);
         let a = layer.new_rows(e);
         let kv_up = layer.kv_up(e);
-        let q = layer.query_rows(e, a);
-        if self.attend {
-            layer.project(e, &mut rec, a, table, &cache);
-        }
+        let latents = if self.attend { layer.project(e, &mut rec, a, table, &cache) } else { None };
+        let q = match (latents, layer.q_lora) {
+            (Some(latents), _) => layer.query_product(e, &mut rec, latents),
+            (None, Some(_)) => layer.query_rows(e),
+            (None, None) => a,
+        };
         let q = aloud_ops::mla_query(&mut rec, q, &kv_up, table, &layer.mla());
         if self.attend {
             aloud_ops::mla_attention(&mut rec, q, &cache, &kv_up, &layer.mla());

@@ -73,6 +73,19 @@ enum Kind {
 }
 
 /// One for each kind.
+/// Products of many rows, to be rounded to halves on both sides: a device may do so towards zero.
+pub fn tiles() -> Vec<Case> {
+    let formats = [DType::F16, DType::BF16, DType::Q4_1, DType::Q8_0, DType::Q4_K, DType::Q6_K, DType::F8_B32];
+    let case = |dtype| Case {
+        name: format!("matmul {dtype} as halves"),
+        tolerance: 1e-3,
+        compare: Compare::Floats,
+        kind: Kind::Matmul { dtype, t_max: 5, t: 4, bias: true },
+    };
+    formats.map(case).into()
+}
+
+/// Everything, as it is multiplied by default.
 pub fn all() -> Vec<Case> {
     let floats = |name: String, tolerance, kind| Case { name, tolerance, compare: Compare::Floats, kind };
     let exact = |name: &str, kind| Case { name: name.to_owned(), tolerance: 0.0, compare: Compare::Bytes, kind };

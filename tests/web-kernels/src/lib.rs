@@ -3,9 +3,10 @@
 //! A module of its own, so that the one that users load never carries the oracle.
 
 mod cases;
+pub mod sources;
 
 use aloud_cpu::CpuExecutor;
-use aloud_gpu::{Choice, Gpu, GpuError, GpuExecutor, GpuOptions};
+use aloud_gpu::{Choice, Gpu, GpuError, GpuExecutor, GpuOptions, Tile};
 use aloud_ops::{Elem, Executor};
 use aloud_tests::deepseek::{Finding, examine_v3};
 use aloud_tests::{Scenario, relative_error};
@@ -45,6 +46,24 @@ pub async fn run_kernel_cases() -> Result<Vec<Compared>, JsError> {
         let expected = run(&mut CpuExecutor::new(), &case).await?;
         let pairs = got.iter().zip(&expected);
         let error = pairs.map(|(got, expected)| case.compare.error(got, expected)).fold(0.0, f64::max);
+        results.push(Compared { name: case.name, error, tolerance: case.tolerance });
+    }
+    Ok(results)
+}
+
+/// Multiplies many rows by tiles whose factors are halves, where there is `shader-f16`; else nothing is compared.
+///
+/// # Errors
+/// If the device does not open, or refuses something.
+#[wasm_bindgen(js_name = runHalves)]
+pub async fn run_halves() -> Result<Vec<Compared>, JsError> {
+    let options = GpuOptions { tile: Some(Tile::Half), ..GpuOptions::default() };
+    let mut device = GpuExecutor::new(Gpu::open(&Choice::Best, options).await?);
+    let mut results = Vec::new();
+    let is_offered = device.gpu().caps.tiles.offers(Tile::Half);
+    for case in cases::tiles().into_iter().filter(|_| is_offered) {
+        let [got, expected] = [run(&mut device, &case).await?, run(&mut CpuExecutor::with_halves(), &case).await?];
+        let error = case.compare.error(&got[0], &expected[0]);
         results.push(Compared { name: case.name, error, tolerance: case.tolerance });
     }
     Ok(results)

@@ -110,8 +110,12 @@ class OpfsDisk implements Disk {
   async read(path: string, from = 0): Promise<Bytes | undefined> {
     try {
       const { folder, name } = await this.parent(path);
-      const file = await (await folder?.getFileHandle(name))?.getFile();
-      return file && new Uint8Array(await (from ? file.slice(from) : file).arrayBuffer());
+      const handle = await folder?.getFileHandle(name);
+      // What another tab replaces in the midst of this is read again.
+      return await withPatience("NotReadableError", async () => {
+        const file = await handle?.getFile();
+        return file && new Uint8Array(await (from ? file.slice(from) : file).arrayBuffer());
+      });
     } catch (thrown) {
       if (isMissing(thrown)) return undefined;
       throw storageError(thrown, `reading ${path}`);
@@ -197,7 +201,8 @@ async function replace(handle: FileHandle, parts: Bytes[]): Promise<void> {
 
 /** Nothing waits for the disk itself: what a power cut leaves out is found by its hash. */
 async function writeInPlace(handle: FileHandle, parts: Bytes[]): Promise<void> {
-  const access = await withPatience(() => handle.createSyncAccessHandle!());
+  // A tab that was just killed holds its files for a moment longer.
+  const access = await withPatience("NoModificationAllowedError", () => handle.createSyncAccessHandle!());
   try {
     access.truncate(0);
     let at = 0;
@@ -211,15 +216,14 @@ async function writeInPlace(handle: FileHandle, parts: Bytes[]): Promise<void> {
   }
 }
 
-/** A tab that was just killed holds its files for a moment longer. */
-async function withPatience<T>(open: () => Promise<T>): Promise<T> {
+/** Tries again, for some two seconds, while what is thrown has this name. */
+async function withPatience<T>(name: string, work: () => Promise<T>): Promise<T> {
   for (let waits = 0; ; waits++) {
     try {
-      return await open();
+      return await work();
     } catch (thrown) {
-      const isHeld = thrown instanceof DOMException && thrown.name === "NoModificationAllowedError";
-      if (!isHeld || waits === 20) throw thrown;
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      if (!(thrown instanceof DOMException && thrown.name === name) || waits === 20) throw thrown;
+      await new Promise((resolve) => setTimeout(resolve, Math.min(10 * 2 ** waits, 100)));
     }
   }
 }

@@ -15,14 +15,6 @@ export interface ByteSource {
   read(offset: number, length: number): Promise<Uint8Array>;
 }
 
-/** What the caller knows of a file before it comes. */
-export interface ExpectedHashes {
-  /** Of the whole file, 64 hex digits. */
-  sha256?: string;
-  /** Of each chunk of 16 MiB in order, 64 hex digits each. */
-  chunks?: string[];
-}
-
 /** Who brings the chunks that are not on the disk. */
 export interface Fetcher {
   /** The chunk's bytes, or undefined when another tab has stored it. */

@@ -1,20 +1,22 @@
 /** How model files get into the browser: downloaded once, kept, verified, and read while they come. See `layout.ts`. */
 
+import { here } from "../base.ts";
 import { AloudError, throwIfAborted } from "../errors.ts";
-import type { ModelSource, Progress } from "../types.ts";
+import type { ExpectedHashes, ModelSource, Progress } from "../types.ts";
 import { BlobSource } from "./blob.ts";
 import { openDisk, readJson, type Disk } from "./disk.ts";
-import type { ByteSource, ExpectedHashes } from "./file.ts";
+import type { ByteSource } from "./file.ts";
 import { openFolder } from "./folder.ts";
 import { CHUNK_BYTES, keyOf, modelFolder, parseModelRecord, ROOT } from "./layout.ts";
 import { ifUnused } from "./locks.ts";
-import { inspect, RemoteModel, type Tuning } from "./open.ts";
+import { inspect, RemoteModel, type Tuning, versionsIn } from "./open.ts";
 import { ProgressReporter } from "./progress.ts";
 import { resolveSource, type ResolveOptions } from "./resolve.ts";
 
-export type { ByteSource, ExpectedHashes } from "./file.ts";
+export type { ByteSource } from "./file.ts";
 export { resolveSource, type Resolved } from "./resolve.ts";
 export { clearPhase, lastCrash, markPhase, type Crash } from "./tombstone.ts";
+export { keepTuning, readTunings } from "./tunings.ts";
 
 export interface OpenedModel {
   kind: "gguf" | "folder";
@@ -57,9 +59,6 @@ const TUNING: Tuning = {
   pauseMs: 500,
   stallMs: 30_000,
 };
-
-/** What relative URLs are relative to; a worker is told better by its page. */
-const here = (): string => globalThis.document?.baseURI ?? globalThis.location.href;
 
 export async function openModel(source: ModelSource, options: OpenOptions): Promise<OpenedModel> {
   throwIfAborted(options.signal);
@@ -147,12 +146,6 @@ async function entryOf(disk: Disk, key: string): Promise<Entry> {
     complete: !!record?.files.length && missing === 0 && found.every((file) => file.record !== null),
     lastUsed: new Date(record?.lastUsedMs ?? 0),
   };
-}
-
-async function versionsIn(disk: Disk, folder: string): Promise<string[]> {
-  const files = await disk.folders(folder);
-  const versions = await Promise.all(files.map((file) => disk.folders(`${folder}/${file}`)));
-  return files.flatMap((file, i) => versions[i]!.map((version) => `${file}/${version}`));
 }
 
 /**

@@ -5,6 +5,7 @@
  *     models/<model>/<file>/<version>/record    one downloaded file: URL, identity, chunk size, hashes (JSON)
  *     models/<model>/<file>/<version>/<n>       its n-th chunk, from 0
  *     phases/<session>                          what a tab is busy with, for as long as it is (JSON)
+ *     tunings                                   which kernels are fastest on which GPU, as measured (JSON)
  *     room                                      for a moment, while it is tried whether a model fits
  *
  * - `<model>` is the hash of the source that was loaded, `<file>` of the file's URL, `<version>` of the server's ETag
@@ -49,6 +50,15 @@ export interface ModelRecord {
   lastUsedMs: number;
   /** Folders of its files, `<file>/<version>`, once all of them are known. */
   files: string[];
+}
+
+/** What is known of a GPU's kernels. */
+export interface TuningRecord {
+  /** The GPU and the browser, as far as it is shown. */
+  device: string;
+  /** The engine's own, of what it uses of the device and of its kernels. */
+  key: string;
+  text: string;
 }
 
 export const chunkCount = (size: number, chunkBytes: number): number => Math.ceil(size / chunkBytes);
@@ -115,4 +125,17 @@ export function parseModelRecord(text: string): ModelRecord | null {
   if (!o || typeof o.source !== "string" || !isCount(o.lastUsedMs) || !Array.isArray(o.files)) return null;
   if (!o.files.every((file) => typeof file === "string" && /^[0-9a-f]{32}\/[0-9a-f]{32}$/.test(file))) return null;
   return { source: o.source, lastUsedMs: o.lastUsedMs, files: o.files as string[] };
+}
+
+/** Characters of them at most: more than are ever written. */
+const MOST_TUNINGS = 64 << 10;
+
+/** What is known of GPUs' kernels, or null if this is none. */
+export function parseTunings(text: string): TuningRecord[] | null {
+  const known = text.length <= MOST_TUNINGS && parseObject(text)?.known;
+  const isRecord = (value: unknown): value is TuningRecord => {
+    const { device, key, text } = (value ?? {}) as Record<string, unknown>;
+    return [device, key, text].every((part) => typeof part === "string");
+  };
+  return Array.isArray(known) && known.every(isRecord) ? known : null;
 }

@@ -1,8 +1,9 @@
 /** Opens the files of a model: asks the server what they are, and looks what is on the disk. */
 
 import { AloudError } from "../errors.ts";
+import type { ExpectedHashes } from "../types.ts";
 import { openDisk, readJson, writeJson, type Disk } from "./disk.ts";
-import { ChunkCache, StoredFile, type ExpectedHashes } from "./file.ts";
+import { ChunkCache, StoredFile } from "./file.ts";
 import {
   chunkCount,
   chunkRange,
@@ -16,7 +17,7 @@ import {
   type FileRecord,
   type ModelRecord,
 } from "./layout.ts";
-import { countHolders, hold } from "./locks.ts";
+import { countHolders, hold, ifUnused } from "./locks.ts";
 import type { ProgressReporter } from "./progress.ts";
 import { RemoteFile, type RemoteOptions } from "./remote.ts";
 import { Session } from "./session.ts";
@@ -71,9 +72,7 @@ export class RemoteModel {
       if (disk) release = await hold(`${ROOT} use ${key}`, session.signal);
       session.throwIfFailed();
       const known = disk && (await readJson(disk, `${modelFolder(key)}/model`, parseModelRecord));
-      const model = new RemoteModel(source, key, disk, known, options, cache, session, release);
-      if (!known) await model.remember();
-      return model;
+      return new RemoteModel(source, key, disk, known, options, cache, session, release);
     } catch (thrown) {
       const error = session.reasonFor(thrown);
       await session.close();
@@ -104,6 +103,7 @@ export class RemoteModel {
     const manifest = expected?.chunks?.map((hash) => hash.toLowerCase());
     const place = this.disk && { disk: this.disk, folder };
     const file = new StoredFile(name, remote, record, place, manifest, this.cache, this.session);
+    if (!before && !this.known) await this.remember();
     if (!before) await file.writeRecord();
     if (!before) await this.removeOthers(version);
     await file.rescan();
@@ -128,6 +128,17 @@ export class RemoteModel {
   async close(): Promise<void> {
     await this.session.close();
     this.release();
+    if (this.disk && (await this.isEmpty(this.disk))) {
+      await ifUnused(`${ROOT} use ${this.key}`, () => this.disk!.remove(this.folder));
+    }
+  }
+
+  /** Whether no chunk is on the disk, of no version. */
+  private async isEmpty(disk: Disk): Promise<boolean> {
+    if (this.session.files.some((file) => file.storedBytes() > 0)) return false;
+    const versions = await versionsIn(disk, this.folder);
+    const found = await Promise.all(versions.map((path) => inspect(disk, `${this.folder}/${path}`)));
+    return found.every(({ bytes }) => bytes === 0);
   }
 
   /** What the file is, as its server says, or as it was when all of it came if the server is away. */
@@ -222,6 +233,13 @@ export async function inspect(disk: Disk, folder: string) {
     else missing += length;
   }
   return { record, bytes, missing };
+}
+
+/** The folders of a model's files, `<file>/<version>`. */
+export async function versionsIn(disk: Disk, folder: string): Promise<string[]> {
+  const files = await disk.folders(folder);
+  const versions = await Promise.all(files.map((file) => disk.folders(`${folder}/${file}`)));
+  return files.flatMap((file, i) => versions[i]!.map((version) => `${file}/${version}`));
 }
 
 /** The last step of a URL's path. */

@@ -4,7 +4,9 @@ import { openDisk, readJson, writeJson } from "./disk.ts";
 import { ROOT } from "./layout.ts";
 
 export interface Crash {
+  /** What `deleteModel` takes; "" for a file from disk. */
   source: string;
+  /** A phase of loading, or `answer`. */
   phase: string;
   at: Date;
 }
@@ -76,9 +78,11 @@ export async function lastCrash(): Promise<Crash | null> {
 async function crashes(): Promise<(Tombstone & { path: string })[]> {
   const disk = await openDisk();
   if (!disk) return [];
+  // In this order: whoever has a record that is listed here took the lock before.
+  const sessions = [...(await disk.files("phases")).keys()];
   const held = new Set((await navigator.locks.query()).held?.map(({ name }) => name));
   const found = [];
-  for (const session of (await disk.files("phases")).keys()) {
+  for (const session of sessions) {
     if (session === SESSION || held.has(lockName(session))) continue;
     const path = `phases/${session}`;
     const tombstone = await readJson(disk, path, parseTombstone);

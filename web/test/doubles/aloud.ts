@@ -44,6 +44,7 @@ export async function probe(model: unknown) {
   return { verdict: "ok", reason: "", tokensPerSecond: 24.2 } as const;
 }
 
+export const lastCrash = async () => null;
 export const listModels = async () => script.stored;
 export async function deleteModel(source: string): Promise<void> {
   script.stored = script.stored.filter((model) => model.source !== source);

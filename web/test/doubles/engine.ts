@@ -13,6 +13,7 @@ const MODEL: ModelInfo = {
   gpuBytes: 9_400_000,
   wasmBytes: 12_000_000,
   adapter: "Scripted GPU",
+  tuning: "",
 };
 
 export class ScriptedEngine implements Engine {

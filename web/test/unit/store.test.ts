@@ -6,6 +6,7 @@ import {
   chunkRange,
   parseFileRecord,
   parseModelRecord,
+  parseTunings,
   piecesOf,
   versionOf,
 } from "../../src/store/layout.ts";
@@ -183,8 +184,19 @@ describe("records", () => {
   );
 
   it.each(["", "null", "[]", "5", "{", '"x"', "{}"])("are none: %s", (text) => {
-    expect([parseFileRecord(text), parseModelRecord(text), parseTombstone(text)]).toEqual([null, null, null]);
+    const parsed = [parseFileRecord(text), parseModelRecord(text), parseTombstone(text), parseTunings(text)];
+    expect(parsed).toEqual([null, null, null, null]);
   });
+
+  const tuning = { device: "a GPU", key: "kernels 1", text: "Q8_0/wide=64" };
+  it.each([
+    [{ known: [] }, []],
+    [{ known: [tuning, tuning], more: 1 }, [tuning, tuning]],
+    [{ known: [tuning, { ...tuning, text: 64 }] }, null],
+    [{ known: [tuning, null] }, null],
+    [{ known: { 0: tuning, length: 1 } }, null],
+    [{ known: [{ ...tuning, text: "x".repeat(65_536) }] }, null],
+  ])("of tunings: %o", (value, expected) => expect(parseTunings(JSON.stringify(value))).toEqual(expected));
 });
 
 describe("shard names", () => {

@@ -1,6 +1,6 @@
 //! Kernels of the experts: a few rows look each slot's expert up, many go through tiles of slots of one expert.
 
-use super::{Bind, Dim, Dispatch, Selected, WeightShape, fixed, kernel, matvec_threads, planes, quant_name, suffix};
+use super::{Bind, Dim, Dispatch, Selected, WeightShape, fixed, kernel, matvec_threads, planes, suffix, weight_name};
 use crate::device::DeviceCaps;
 use aloud_ops::{Command, ExpertCount, SlotOrder, Tensor};
 use aloud_shaders as shaders;
@@ -11,20 +11,21 @@ struct Stack<'a> {
     shape: &'a WeightShape,
     rows: u32,
     cols: u32,
+    /// What the names of its kernels hold.
+    name: String,
 }
 
 impl<'a> Stack<'a> {
-    fn new(tensor: Tensor, (id, shape): (u32, &'a WeightShape)) -> Self {
+    fn new(tensor: Tensor, (id, shape): (u32, &'a WeightShape), caps: DeviceCaps) -> Self {
         let [_, rows, cols] = tensor.shape() else { unreachable!("the builder checked that experts are a stack") };
-        Stack { id, shape, rows: *rows, cols: *cols }
+        Stack { id, shape, rows: *rows, cols: *cols, name: weight_name(shape.dtype, caps.int8) }
     }
 
     /// A kernel for each part, told which experts the part holds.
     fn dispatches(&self, kernel_of: impl Fn(&str) -> Dispatch) -> Vec<Dispatch> {
-        let quant = quant_name(self.shape.dtype);
         let parts = self.shape.parts.iter().enumerate().map(|(part, &(row0, n))| {
             assert!(row0.is_multiple_of(self.rows) && n.is_multiple_of(self.rows), "a matrix of a stack was cut");
-            let dispatch = kernel_of(&quant).constant("K", self.cols).constant("N", self.rows);
+            let dispatch = kernel_of(&self.name).constant("K", self.cols).constant("N", self.rows);
             let dispatch = dispatch.constant("E0", row0 / self.rows).constant("N_E", n / self.rows);
             planes(dispatch, self.id, part)
         });
@@ -46,7 +47,7 @@ pub fn gate_up(
 ) -> Selected {
     let (inputs, act) = (&command.inputs, command.outputs[0]);
     let ([rows, slots], up_id) = (inputs[3].dims2(), up.0);
-    let (gate, up) = (Stack::new(inputs[1], gate), Stack::new(inputs[2], up));
+    let (gate, up) = (Stack::new(inputs[1], gate, caps), Stack::new(inputs[2], up, caps));
     assert_eq!(gate.shape.parts, up.shape.parts, "stacks of one shape are cut alike");
     if let Some(order) = order(rows, slots, count, caps) {
         let places = Places { order, at: inputs[4], x: Bind::Tensor(inputs[0]), slots_per_x: slots };
@@ -61,7 +62,7 @@ pub fn gate_up(
     let grid = [gate.rows.div_ceil(4), slots, rows].map(Dim::Fixed);
     let mut dispatches = gate.dispatches(|quant| {
         let dispatch = Dispatch::new(kernel(&format!("experts_gate_up_{quant}{}", suffix(caps))), grid);
-        let dispatch = dispatch.constant("S", slots).constant("WG", matvec_threads(caps.subgroup_size, gate.cols));
+        let dispatch = dispatch.constant("S", slots).constant("WG", matvec_threads(caps, gate.shape.dtype, gate.cols));
         dispatch.tensor("h", inputs[0]).tensor("ids", inputs[3]).tensor("act", act)
     });
     for (part, dispatch) in dispatches.iter_mut().enumerate() {
@@ -74,7 +75,7 @@ pub fn gate_up(
 pub fn down(command: &Command, caps: DeviceCaps, count: ExpertCount, down: (u32, &WeightShape)) -> Selected {
     let &[act, stack, ids, weights, order_at, into] = &command.inputs[..] else { unreachable!("the builder gave six") };
     let [rows, slots] = ids.dims2();
-    let stack = Stack::new(stack, down);
+    let stack = Stack::new(stack, down, caps);
     if let Some(order) = order(rows, slots, count, caps) {
         let places = Places { order, at: order_at, x: Bind::Tensor(act), slots_per_x: 1 };
         let mut dispatches = grouped(&stack, &places, 0, caps);
@@ -86,7 +87,7 @@ pub fn down(command: &Command, caps: DeviceCaps, count: ExpertCount, down: (u32,
     let dispatches = stack.dispatches(|quant| {
         let kernel = kernel(&format!("experts_down_{quant}{}", suffix(caps)));
         let dispatch = Dispatch::new(kernel, fixed(stack.rows.div_ceil(8), rows)).constant("S", slots);
-        let dispatch = dispatch.constant("WG", matvec_threads(caps.subgroup_size, slots * stack.cols));
+        let dispatch = dispatch.constant("WG", matvec_threads(caps, stack.shape.dtype, slots * stack.cols));
         dispatch.tensor("act", act).tensor("ids", ids).tensor("weights", weights).tensor("into", into)
     });
     Selected { dispatches, temps: Vec::new() }
@@ -105,6 +106,9 @@ fn grouped(stack: &Stack<'_>, places: &Places, to: usize, caps: DeviceCaps) -> V
     let tiles = places.order.max_tiles;
     stack.dispatches(|quant| {
         let dispatch = match caps.subgroup_size {
+            _ if quant.ends_with("_i8") => {
+                Dispatch::new(kernel(&format!("grouped_matmul_{quant}")), fixed(stack.rows.div_ceil(128), tiles))
+            }
             // Four workgroups a tile, of 8 slots each.
             Some(8..) => {
                 Dispatch::new(kernel(&format!("grouped_matmul_{quant}_sg")), fixed(stack.rows.div_ceil(128), 4 * tiles))

@@ -1,12 +1,14 @@
-//! Kernels that multiply rows with weights.
+//! Kernels that multiply rows with weights. Those whose names have `_i8` do so by dot products of bytes.
 
 use super::{Bind, Dispatch, Selected, WeightShape, fixed, kernel, planes, quant_name, suffix};
 use crate::device::DeviceCaps;
-use aloud_ops::{Command, Op, Tensor};
-use aloud_shaders as shaders;
+use crate::tile::Tile;
+use crate::tuning::Width;
+use aloud_ops::{Command, DType, Op, Tensor};
+use aloud_shaders::{self as shaders, Kernel};
 
 pub fn matmul_add(command: &Command, caps: DeviceCaps, weight: (u32, &WeightShape)) -> Selected {
-    let place = Product { add: true, ..Product::new(command.inputs[0], command.outputs[0]) };
+    let place = Product { add: true, int8: caps.int8, ..Product::new(command.inputs[0], command.outputs[0]) };
     Selected { dispatches: product(&place, caps, weight), temps: Vec::new() }
 }
 
@@ -18,7 +20,8 @@ pub fn matmul<'a>(command: &Command, caps: DeviceCaps, weight: impl Fn(Tensor) -
         Op::NormMatmul { eps } => (Some((vectors[0], eps)), vectors.get(1).copied()),
         _ => (None, vectors.first().copied()),
     };
-    let mut place = Product { norm, bias, ..Product::new(inputs[0], out) };
+    let [_, k] = weights[0].dims2();
+    let mut place = Product { norm, bias, k, int8: caps.int8, ..Product::new(inputs[0], out) };
     let mut dispatches = Vec::new();
     for &weight_at in &weights {
         dispatches.extend(product(&place, caps, weight(weight_at)));
@@ -32,16 +35,20 @@ pub fn matmul<'a>(command: &Command, caps: DeviceCaps, weight: impl Fn(Tensor) -
     Selected { dispatches, temps: Vec::new() }
 }
 
-/// `x: [rows, k]` times a weight `[N, k]`, into columns `[column0, column0 + N)` of `y: [rows, n_out]`.
+/// `x: [rows, x_width]` times a weight `[N, k]`, into columns `[column0, column0 + N)` of `y: [rows, n_out]`.
 #[derive(Clone, Copy)]
 pub struct Product {
     pub x: Bind,
     pub y: Bind,
     pub rows: u32,
+    /// Values of a row of x, of which the first `k` count.
+    pub x_width: u32,
     pub k: u32,
     pub n_out: u32,
     pub column0: u32,
     pub add: bool,
+    /// Whether x may be rounded to 8 bits.
+    pub int8: bool,
     /// Of few rows only.
     pub norm: Option<(Tensor, f32)>,
     /// `[n_out]`. Where there are many rows, the caller adds it.
@@ -58,7 +65,20 @@ impl Product {
 
     /// Of `[rows, k]`, into `[rows, n_out]`.
     pub fn of(x: Bind, y: Bind, [rows, k, n_out]: [u32; 3]) -> Self {
-        Product { x, y, rows, k, n_out, column0: 0, add: false, norm: None, bias: None, normed: None }
+        Product {
+            x,
+            y,
+            rows,
+            x_width: k,
+            k,
+            n_out,
+            column0: 0,
+            add: false,
+            int8: false,
+            norm: None,
+            bias: None,
+            normed: None,
+        }
     }
 
     fn is_by_rows(&self, caps: DeviceCaps) -> bool {
@@ -74,14 +94,15 @@ pub fn rows_one_by_one(caps: DeviceCaps) -> u32 {
 /// One dispatch for each part of the weight.
 pub fn product(place: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShape)) -> Vec<Dispatch> {
     let &Product { x, y, rows, k, n_out, column0, add, norm, .. } = place;
-    let quant = quant_name(shape.dtype);
+    let quant = weight_name(shape.dtype, place.int8);
     let parts = shape.parts.iter().enumerate().map(|(part, &(row0, n))| {
         let by_rows = place.is_by_rows(caps);
+        assert!(by_rows || place.x_width == k, "tiles read whole rows");
         assert!(norm.is_none() || by_rows, "only few rows are normalised where they are multiplied");
-        let dispatch = match caps.subgroup_size {
-            _ if by_rows => matvec(&quant, n, place, caps),
-            Some(8..) => Dispatch::new(kernel(&format!("matmul_{quant}_sg")), fixed(n.div_ceil(128), rows.div_ceil(8))),
-            _ => Dispatch::new(kernel(&format!("matmul_{quant}")), fixed(n.div_ceil(64), rows.div_ceil(32))),
+        let dispatch = if by_rows {
+            matvec(&quant, shape.dtype, n, place, caps)
+        } else {
+            tile(&quant, shape.dtype, [rows, n, k], caps)
         };
         let dispatch =
             dispatch.constant("K", k).constant("N", n).constant("ROW0", column0 + row0).constant("N_OUT", n_out);
@@ -91,13 +112,36 @@ pub fn product(place: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShap
     parts.collect()
 }
 
+/// The kernel of many rows, told nothing yet.
+fn tile(quant: &str, dtype: DType, [rows, n, k]: [u32; 3], caps: DeviceCaps) -> Dispatch {
+    // Rows of the weight, and rows of x, that a workgroup multiplies.
+    let (suffix, by, at_once) = match caps.tile(dtype, k) {
+        _ if quant.ends_with("_i8") => (String::new(), 128, 64),
+        Tile::Plain => (String::new(), 64, 32),
+        Tile::Subgroups => ("_sg".to_owned(), 128, 8),
+        Tile::Half => ("_half".to_owned(), 128, 64),
+        Tile::Matrix => {
+            let size = caps.tiles.matrix.unwrap_or(16);
+            (format!("_coop{size}"), 8 * size, 4 * size)
+        }
+    };
+    Dispatch::new(kernel(&format!("matmul_{quant}{suffix}")), fixed(n.div_ceil(by), rows.div_ceil(at_once)))
+}
+
+/// What the names of a format's kernels hold: with `int8`, of those that multiply bytes if the format has them.
+pub fn weight_name(dtype: DType, int8: bool) -> String {
+    let quant = quant_name(dtype);
+    let bytes = format!("{quant}_i8");
+    if int8 && Kernel::by_name(&format!("matmul_{bytes}")).is_some() { bytes } else { quant }
+}
+
 /// The kernel of few rows, told about norm and bias; what it has no use for is bound to x.
-fn matvec(quant: &str, n: u32, place: &Product, caps: DeviceCaps) -> Dispatch {
-    let &Product { x, rows, k, norm, bias, normed, .. } = place;
+fn matvec(quant: &str, dtype: DType, n: u32, place: &Product, caps: DeviceCaps) -> Dispatch {
+    let &Product { x, rows, x_width, k, norm, bias, normed, .. } = place;
     let name = if normed.is_some() { "router" } else { "matvec" };
     let kernel = kernel(&format!("{name}_{quant}{}", suffix(caps)));
-    let dispatch = Dispatch::new(kernel, fixed(n.div_ceil(8), rows));
-    let dispatch = with_norm(dispatch, x, norm).constant("WG", matvec_threads(caps.subgroup_size, k));
+    let dispatch = Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("X", x_width);
+    let dispatch = with_norm(dispatch, x, norm).constant("WG", matvec_threads(caps, dtype, k));
     let dispatch = match bias {
         Some(bias) => dispatch.constant("BIAS", 1).tensor("bias", bias),
         None => dispatch.bind("bias", x),
@@ -123,12 +167,12 @@ pub fn gate_up(
     let (x, act) = (command.inputs[0], command.outputs[0]);
     let ([rows, n_out], k) = (act.dims2(), x.cols());
     assert_eq!(shape.parts, up.1.parts, "weights of one shape are cut alike");
-    let kernel = kernel(&format!("gate_up_{}{}", quant_name(shape.dtype), suffix(caps)));
+    let kernel = kernel(&format!("gate_up_{}{}", weight_name(shape.dtype, caps.int8), suffix(caps)));
     let norm = eps.map(|eps| (command.inputs[3], eps));
     let parts = shape.parts.iter().enumerate().map(|(part, &(row0, n))| {
         let dispatch = Dispatch::new(kernel, fixed(n.div_ceil(4), rows)).constant("K", k).constant("N", n);
         let dispatch = dispatch.constant("ROW0", row0).constant("N_OUT", n_out);
-        let dispatch = dispatch.constant("WG", matvec_threads(caps.subgroup_size, k));
+        let dispatch = dispatch.constant("WG", matvec_threads(caps, shape.dtype, k));
         let second = |scales| Bind::Plane { weight: up.0, part, scales };
         let dispatch = planes(dispatch, id, part).bind("second_quants", second(false));
         with_norm(dispatch, Bind::Tensor(x), norm).bind("second_scales", second(true)).tensor("h", x).tensor("act", act)
@@ -136,11 +180,19 @@ pub fn gate_up(
     Selected { dispatches: parts.collect(), temps: Vec::new() }
 }
 
-/// Threads that share a row of K weights: no more than groups of 32 along K, but a whole subgroup; without subgroups, few
-/// to add up.
-pub fn matvec_threads(subgroup_size: Option<u32>, k: u32) -> u32 {
-    let (least, most) = subgroup_size.map_or((8, 64), |size| (size, size.max(64)));
-    small_subgroup(subgroup_size).unwrap_or_else(|| (k / 32).next_power_of_two().clamp(least, most))
+/// Threads that share a row of K weights: as many as were measured to be fastest. Else no more than groups of 32 along K, but a
+/// whole subgroup, of which vendors have their own size; without subgroups, few to add up.
+pub fn matvec_threads(caps: DeviceCaps, dtype: DType, k: u32) -> u32 {
+    let measured = caps.tuning.threads(dtype, Width::of(k));
+    let (least, most) = caps.subgroup_size.map_or((8, 64), |size| (size, size.max(64)));
+    let of_width = || (k / 32).next_power_of_two().clamp(least, most);
+    measured.or_else(|| small_subgroup(caps.subgroup_size)).unwrap_or_else(of_width)
+}
+
+/// All that [`matvec_threads`] may be. Kernels with subgroups need one to be whole.
+pub fn matvec_candidates(caps: DeviceCaps) -> impl Iterator<Item = u32> {
+    let least = caps.subgroup_size.unwrap_or(8);
+    [4, 8, 16, 32, 64, 128].into_iter().filter(move |&threads| threads >= least)
 }
 
 /// The size of subgroups of a software adapter: one is a vector of the CPU, and more than one per workgroup only cost barriers.

@@ -2,7 +2,7 @@
 
 use super::{Bind, Dim, Dispatch, Selected, WeightShape, fixed, kernel, one, planes, quant_name, small_subgroup};
 use crate::device::DeviceCaps;
-use aloud_ops::{Command, Elem, Mla, Tensor};
+use aloud_ops::{Command, Elem, Mla, Op, Tensor};
 use aloud_shaders as shaders;
 
 /// Tokens of a workgroup of `mla_query` at most: so often is a weight used that it has loaded.
@@ -20,12 +20,7 @@ pub fn project(command: &Command, t_max: u32, eps: f32, mla: &Mla) -> Selected {
     let (inputs, cache) = (&command.inputs, command.outputs[0]);
     let a = inputs[0].cols() - mla.latent_dim();
     let q_norm = inputs.get(4);
-    let k = match (cache.elem == Elem::F16, q_norm.is_some()) {
-        (true, true) => &shaders::MLA_PROJECT_Q_F16,
-        (true, false) => &shaders::MLA_PROJECT_F16,
-        (false, true) => &shaders::MLA_PROJECT_Q_F32,
-        (false, false) => &shaders::MLA_PROJECT_F32,
-    };
+    let k = kernel(&format!("mla_project{}_{}", if q_norm.is_some() { "_q" } else { "" }, cache_name(cache)));
     let widest = mla.kv_lora_rank.max(if q_norm.is_some() { a } else { 0 });
     let d = Dispatch::new(k, fixed(1 + u32::from(q_norm.is_some()), t_max)).constant("A", a);
     let d = d.constant("R", mla.kv_lora_rank).constant("P", mla.qk_rope_head_dim).constant("EPS", eps);
@@ -51,21 +46,37 @@ pub fn query(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u32, 
     // [H, R, N] is ready to be multiplied with; of [H, N + Vh, R] the first rows are transposed.
     let ready = w.shape()[1..] == [r, n];
     let quant = quant_name(shape.dtype);
-    let k = kernel(&if ready { format!("mla_query_{quant}") } else { format!("mla_query_t_{quant}") });
+    let turned = if ready { "" } else { "_t" };
+    // A workgroup behind the last head fills the cache.
+    let project = if let Op::ProjectQuery { eps, .. } = command.op { Some((eps, command.outputs[1])) } else { None };
+    let k = kernel(&match project {
+        Some((_, cache)) => format!("mla_project_query{turned}_{quant}_{}", cache_name(cache)),
+        None => format!("mla_query{turned}_{quant}"),
+    });
     let columns = if ready { r } else { r.next_multiple_of(128) };
     // A thread less is a sum less to add up.
     let wg = small_subgroup(caps.subgroup_size).filter(|_| !ready).unwrap_or(64);
     // Where all is done row by row, a step and a chunk share their pipeline.
     let tokens = if caps.row_by_row() { 1 } else { t_max.min(QUERY_TOKENS) };
     let dispatches = heads_of_parts(w, shape).map(|(part, head0, heads)| {
-        let mut d = Dispatch::new(k, fixed(columns.div_ceil(128), heads)).constant("H", mla.num_attention_heads);
+        let behind = u32::from(project.is_some() && head0 + heads == mla.num_attention_heads);
+        let grid = fixed(columns.div_ceil(128), heads + behind);
+        let mut d = Dispatch::new(k, grid).constant("H", mla.num_attention_heads);
         d.grid[2] = Dim::Fixed(t_max.div_ceil(tokens));
         let d = d.constant("R", r).constant("N", n).constant("P", p).constant("W", inputs[0].cols());
         let d = d.constant("HEAD0", head0).constant("TOKENS", tokens).constant("WG", wg);
         let d = if ready { d } else { d.constant("HEAD_ROWS", w.shape()[1]) };
-        planes(d, id, part).tensor("q", inputs[0]).tensor("table", inputs[2]).tensor("y", out)
+        let d = planes(d, id, part).tensor("q", inputs[0]).tensor("table", inputs[2]).tensor("y", out);
+        let Some((eps, cache)) = project else { return d };
+        let d = d.constant("A", inputs[3].cols() - mla.latent_dim()).constant("EPS", eps);
+        let d = d.constant("BLOCK", mla.block_tokens).tensor("a", inputs[3]).tensor("kv_norm", inputs[4]);
+        d.tensor("block_table", inputs[5]).tensor("cache", cache)
     });
     Selected { dispatches: dispatches.collect(), temps: Vec::new() }
+}
+
+fn cache_name(cache: Tensor) -> &'static str {
+    if cache.elem == Elem::F16 { "f16" } else { "f32" }
 }
 
 pub fn attention(command: &Command, caps: DeviceCaps, mla: &Mla, (id, shape): (u32, &WeightShape)) -> Selected {

@@ -10,8 +10,8 @@ mod moe;
 use crate::device::DeviceCaps;
 use aloud_ops::{Command, DType, Op, Recording, SamplerBuffers, Tensor};
 use aloud_shaders::{self as shaders, Kernel};
-pub use matmul::rows_one_by_one;
-use matmul::{gate_up, matmul, matmul_add, matvec_threads, small_subgroup};
+use matmul::{gate_up, matmul, matmul_add, small_subgroup, weight_name};
+pub use matmul::{matvec_candidates, matvec_threads, rows_one_by_one};
 
 /// What a binding is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +147,7 @@ pub fn select<'a>(
         Op::Attention(params) => attention::attention(inputs, out, t_max, params),
         Op::ProjectAttention(project, params) => attention::project_attention(command, &project, params),
         Op::MlaProject { eps, mla } => mla::project(command, t_max, eps, &mla),
-        Op::MlaQuery(mla) => mla::query(command, caps, &mla, weight(inputs[1])),
+        Op::MlaQuery(mla) | Op::ProjectQuery { mla, .. } => mla::query(command, caps, &mla, weight(inputs[1])),
         Op::MlaAttention(mla) => mla::attention(command, caps, &mla, weight(inputs[3])),
         Op::MlaExpanded(mla) => mla_expanded::mla_expanded(command, t_max, caps, mla, weight),
         Op::Swiglu => flat(&shaders::SWIGLU, &[("gate", inputs[0]), ("up", inputs[1]), ("y", out)], "F"),
@@ -183,7 +183,9 @@ fn sampling(command: &Command, caps: DeviceCaps) -> Dispatch {
             d.tensor("scores", outputs[0]).tensor("best", outputs[1])
         }
         Op::Sample(at) => {
-            let d = Dispatch::new(&shaders::SAMPLE, fixed(1, 1)).constant("V", inputs[0].shape()[0]);
+            // SwiftShader would take a browser longer to compile the list than it ever saves.
+            let kernel = if caps.row_by_row() { &shaders::SAMPLE } else { &shaders::SAMPLE_LIST };
+            let d = Dispatch::new(kernel, fixed(1, 1)).constant("V", inputs[0].shape()[0]);
             let d = d.constant("ROW", at.row).constant("DRAFTS", u32::from(at.drafts));
             let d = d.tensor("scores", inputs[0]).tensor("best", inputs[1]).tensor("sampler_state", inputs[2]);
             d.tensor("tokens", outputs[1]).tensor("counts", outputs[2]).tensor("result", outputs[3])

@@ -146,11 +146,11 @@ impl Config {
         self.experts.as_ref().filter(|e| layer_idx >= e.first_k_dense_replace)
     }
 
-    /// Dispatches of a decode step where every weight fits a binding and what lies side by side has one format: for telling the
-    /// time of a step before there is one.
+    /// Dispatches of a decode step where every weight fits a binding, what lies side by side has one format, and a kernel can bind
+    /// 10 buffers: for telling the time of a step before there is one.
     #[must_use]
     pub fn decode_dispatches(&self) -> u32 {
-        let attention = self.latent.map_or(4, |latent| 6 + u32::from(latent.q_lora_rank.is_some()));
+        let attention = self.latent.map_or(4, |latent| 5 + u32::from(latent.q_lora_rank.is_some()));
         let n_layers = self.num_hidden_layers;
         let n_dense = self.experts.map_or(n_layers, |experts| experts.first_k_dense_replace.min(n_layers));
         n_layers * attention + n_dense * 2 + (n_layers - n_dense) * 4 + 4

@@ -173,6 +173,22 @@ enum Job {
     },
 }
 
+impl Job {
+    /// The file that it reads first, and where; what reads none comes last.
+    fn place(&self, tensors: &TensorSet) -> (usize, u64) {
+        let of = |name: &String| {
+            let info = info(tensors, name);
+            (info.file, info.offset)
+        };
+        let first = match self {
+            Job::Weight { pieces, .. } => pieces.iter().map(|piece| of(&piece.name)).min(),
+            Job::Floats { names, .. } => names.iter().map(of).min(),
+            Job::Rope { .. } => None,
+        };
+        first.unwrap_or((usize::MAX, 0))
+    }
+}
+
 /// Makes room for the weights of `config` for contexts of up to `n_positions`.
 ///
 /// # Errors
@@ -205,8 +221,12 @@ impl Room {
         on_progress: impl FnMut(Progress),
     ) -> Result<(), ModelError> {
         let total = self.total_bytes;
-        let mut filler = Filler { executor, config, tensors, sources, progress: on_progress, loaded: 0, total };
-        for job in self.jobs {
+        let mut jobs = self.jobs;
+        // In the order of the file, which may still be coming: names of layers are often sorted as words, 1, 10, 11, 2.
+        jobs.sort_by_cached_key(|job| job.place(tensors));
+        let (progress, loaded, spare) = (on_progress, 0, Vec::new());
+        let mut filler = Filler { executor, config, tensors, sources, progress, loaded, total, spare };
+        for job in jobs {
             match job {
                 Job::Weight { weight, pieces } => filler.weight(weight, &pieces).await?,
                 Job::Floats { state, names } => filler.vectors(state, &names).await?,
@@ -290,6 +310,8 @@ struct Filler<'a, E, S, P> {
     progress: P,
     loaded: u64,
     total: u64,
+    /// What the last slice was read into: fresh memory would cost more than the reading.
+    spare: Vec<u8>,
 }
 
 impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Filler<'_, E, S, P> {
@@ -300,7 +322,8 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Filler<'_, E, S, P> {
     async fn read(&mut self, name: &str, offset: u64, len: u64) -> Result<Vec<u8>, ModelError> {
         let info = self.info(name);
         let (file, at) = (info.file, info.offset + offset);
-        let mut bytes = vec![0; len as usize];
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.resize(len as usize, 0);
         self.sources[file].read_at(at, &mut bytes).await?;
         self.loaded += len;
         (self.progress)(Progress { loaded_bytes: self.loaded.min(self.total), total_bytes: self.total });
@@ -311,7 +334,9 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Filler<'_, E, S, P> {
         let info = self.info(name);
         let (dtype, n, len) = (info.dtype, info.n_elems(), info.n_bytes);
         let mut values = vec![0.0; n as usize];
-        dequantize(dtype, &self.read(name, 0, len).await?, &mut values)?;
+        let bytes = self.read(name, 0, len).await?;
+        dequantize(dtype, &bytes, &mut values)?;
+        self.spare = bytes;
         Ok(values)
     }
 

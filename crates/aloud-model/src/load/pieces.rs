@@ -97,6 +97,7 @@ impl<E: Executor, S: ByteSource, P: FnMut(Progress)> Filler<'_, E, S, P> {
                 let bytes = self.read(&piece.name, row * row_bytes, n * row_bytes).await?;
                 let bytes = self.stream(piece, row, bytes, scales.as_ref())?;
                 self.executor.write_weight(weight, (first_row + row) as u32, &bytes).map_err(ModelError::executor)?;
+                self.spare = bytes;
                 row += n;
             }
             first_row += rows;

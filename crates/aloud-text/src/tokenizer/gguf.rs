@@ -80,7 +80,7 @@ impl Tokenizer {
     pub fn from_gguf(gguf: &GgufTokenizer<'_>) -> Result<Self, TextError> {
         gguf.check()?;
         let pre = Pre::named(gguf.pre)?;
-        let mut vocabulary = Vocabulary::default();
+        let mut vocabulary = Vocabulary::with_capacity(gguf.tokens.len());
         for (id, text) in gguf.tokens.iter().enumerate() {
             let kind = gguf.token_types.get(id).copied().map_or(Kind::Normal, Kind::from_gguf);
             vocabulary.push(text, kind);

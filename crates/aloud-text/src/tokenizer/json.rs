@@ -166,7 +166,7 @@ fn vocabulary(file: &File) -> Result<Vocabulary, TextError> {
     if last > MAX_ID {
         return Err(invalid(FILE, format!("token id {last}, expected at most {MAX_ID}")));
     }
-    let mut vocabulary = Vocabulary::default();
+    let mut vocabulary = Vocabulary::with_capacity(table.len());
     for id in 0..=last {
         match table.get(&id) {
             Some((text, kind)) => vocabulary.push(text, *kind),

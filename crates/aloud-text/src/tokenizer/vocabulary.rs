@@ -48,6 +48,11 @@ pub(super) struct Vocabulary {
 }
 
 impl Vocabulary {
+    /// With room for so many tokens.
+    pub(super) fn with_capacity(n_tokens: usize) -> Self {
+        Vocabulary { ids: HashMap::with_capacity(n_tokens), ..Vocabulary::default() }
+    }
+
     /// Appends the token with the next id. Of two equal texts the first keeps the name.
     pub(super) fn push(&mut self, text: &str, kind: Kind) {
         let id = self.kinds.len() as u32;

@@ -10,7 +10,7 @@ pub fn cases() -> Vec<Case> {
     let floats =
         |name: &str, tolerance, kind| Case { name: name.to_owned(), tolerance, compare: Compare::Floats, kind };
     let exact = |name: &str, kind| Case { name: name.to_owned(), tolerance: 0.0, compare: Compare::Bytes, kind };
-    let few = Layer { q_lora: Some(48), ..Layer::new(ODD, (9, 4, 3)) };
+    let few = Layer { q_lora: Some(64), ..Layer::new(ODD, (9, 4, 3)) };
     let one = Layer { joint: false, dtype: DType::Q8_0, elem: Elem::F16, ..Layer::new(TINY, (150, 1, 1)) };
     let joint = Expanded::new([4, 128, 16, 64, 64], Elem::F16, DType::F8_B32, true, [31, 5, 3]);
     let split = Expanded::new(TINY, Elem::F32, DType::F32, false, [40, 20, 17]);

@@ -11,12 +11,12 @@ pub struct KernelSource {
     /// The module's text, with the `enable` lines that browsers require.
     #[wasm_bindgen(readonly)]
     pub wgsl: String,
-    /// Whether only a device with the feature `subgroups` can compile it.
+    /// Features that a device needs to compile it.
     #[wasm_bindgen(readonly)]
-    pub subgroups: bool,
+    pub features: Vec<String>,
 }
 
-/// Every kernel that a browser can be handed.
+/// Every kernel that a browser can be handed: for wasm32 no others are built.
 #[wasm_bindgen]
 #[must_use]
 pub fn kernels() -> Vec<KernelSource> {
@@ -25,7 +25,7 @@ pub fn kernels() -> Vec<KernelSource> {
         .map(|kernel| KernelSource {
             name: kernel.name.to_owned(),
             wgsl: kernel.browser_wgsl(),
-            subgroups: kernel.subgroups,
+            features: kernel.enables.iter().map(|name| name.replace("f16", "shader-f16")).collect(),
         })
         .collect()
 }
