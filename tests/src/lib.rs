@@ -161,7 +161,7 @@ pub fn open(index: usize, options: GpuOptions) -> GpuExecutor {
 }
 
 /// Something that can be recorded on any executor: it creates its inputs and returns the tensors to compare.
-pub trait Scenario {
+pub trait Scenario: Sync {
     /// Builds inputs and recording; `step` is created for it.
     fn record<E: Executor>(&self, executor: &mut E, step: Tensor) -> (Recording, Vec<Tensor>);
 
@@ -271,13 +271,13 @@ pub fn relative_error(got: &[f32], expected: &[f32]) -> f64 {
     difference / norm(&mut expected.iter().map(|&v| f64::from(v))).max(f64::MIN_POSITIVE)
 }
 
-/// Compares the floats of a scenario with the oracle's on every adapter.
+/// Compares the floats of a scenario with the oracle's on every adapter, on all at once: most of the time is the drivers' compilers'.
 ///
 /// # Panics
 /// If an adapter is off by more than `tolerance`.
 pub fn check(name: &str, scenario: &impl Scenario, n_kv: u32, tolerance: f64, executors: &mut [(String, GpuExecutor)]) {
     let expected = run(&mut CpuExecutor::new(), scenario, n_kv);
-    for (adapter, executor) in executors {
+    for_each(executors, |(adapter, executor)| {
         for (i, (got, expected)) in run(executor, scenario, n_kv).iter().zip(&expected).enumerate() {
             let error = relative_error(bytemuck::cast_slice(got), bytemuck::cast_slice(expected));
             assert!(
@@ -285,5 +285,20 @@ pub fn check(name: &str, scenario: &impl Scenario, n_kv: u32, tolerance: f64, ex
                 "{name}, output {i}, on {adapter}: off by {error:.2e}, allowed {tolerance:.0e}"
             );
         }
-    }
+    });
+}
+
+/// Does the same with all of them at once.
+///
+/// # Panics
+/// If it does with one of them, with what that said.
+pub fn for_each<T: Send>(all: &mut [T], what: impl Fn(&mut T) + Sync) {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = all.iter_mut().map(|one| scope.spawn(|| what(one))).collect();
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
 }

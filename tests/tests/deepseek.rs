@@ -7,6 +7,7 @@ use aloud_format::{ByteSource, DType, Gguf, MemorySource, TensorSet};
 use aloud_model::{Config, MemoryNeed, load};
 use aloud_ops::{Elem, Executor};
 use aloud_tests::deepseek::{F16_TOLERANCE, F32_TOLERANCE, Finding, Mla, examine_v3, options};
+use aloud_tests::for_each;
 use aloud_tests::places::{Place, fastest_gpu, gpus, greedy, oracle_and_gpu, worst_error};
 use aloud_tests::tiny::{Family, Form, Fp8Scales, ROWS, SHORT, Stored, Tiny, Written, golden, long};
 use serde_json::json;
@@ -42,12 +43,13 @@ fn safetensors(family: Family) -> Stored {
 
 fn check_everywhere(family: Family, name: &str) {
     let model = safetensors(family);
-    for place in [Place::Cpu].into_iter().chain(gpus()) {
+    let mut places: Vec<Place> = [Place::Cpu].into_iter().chain(gpus()).collect();
+    for_each(&mut places, |place| {
         for mla in [Mla::Absorbed, Mla::Expanded] {
-            check(name, &model, &place, Elem::F32, mla);
+            check(name, &model, place, Elem::F32, mla);
         }
-        check(name, &model, &place, Elem::F16, Mla::Expanded);
-    }
+        check(name, &model, place, Elem::F16, Mla::Expanded);
+    });
 }
 
 #[test]

@@ -5,17 +5,17 @@ use aloud_gpu::GpuExecutor;
 use aloud_ops::{Executor, MAX_DRAFTS, SampleResult, SamplerState, Step};
 use aloud_tests::places::fastest_gpu;
 use aloud_tests::scenarios::drafts::{Lookup, Predict, Verify};
-use aloud_tests::{Numbers, Scenario, executors, run};
+use aloud_tests::{Numbers, Scenario, executors, for_each, run};
 
 /// Compares states word by word with the oracle's on every adapter.
 fn check_exactly(name: &str, case: &impl Scenario, executors: &mut [(String, GpuExecutor)]) {
     let expected = run(&mut CpuExecutor::new(), case, 1);
-    for (adapter, executor) in executors {
+    for_each(executors, |(adapter, executor)| {
         for (i, (got, expected)) in run(executor, case, 1).iter().zip(&expected).enumerate() {
             let words = |b: &[u8]| bytemuck::cast_slice::<u8, u32>(b).to_vec();
             assert_eq!(words(got), words(expected), "{name}: state {i} on {adapter}");
         }
-    }
+    });
 }
 
 #[test]
@@ -111,20 +111,28 @@ fn draws<E: Executor>(executor: &mut E, n: u32, temperature: f32) -> Vec<SampleR
     let at = executor.create_state("step", aloud_ops::Elem::U32, &[4]).expect("fits");
     let (rec, buffers) = case.record_with(executor, at, LOGITS.as_flattened());
     let plan = executor.compile(&rec).expect("compiles");
-    (0..n)
-        .map(|seed| {
-            executor.write_state(at, 0, bytemuck::bytes_of(&step));
-            let mut state = case.state;
-            state.seed = seed;
-            executor.write_state(buffers.sampler, 0, bytemuck::bytes_of(&state));
-            executor.write_state(buffers.counts, 0, &[0; V * 4]);
-            executor.write_state(buffers.tokens, 0, bytemuck::cast_slice(&case.tokens));
-            let ticket = executor.submit(&plan, 1, Some(buffers.result)).expect("runs").expect("a result");
+    let mut results = Vec::new();
+    // As many at once as results can be waited for.
+    for seeds in (0..n).collect::<Vec<u32>>().chunks(executor.max_in_flight()) {
+        let tickets: Vec<E::Ticket> = seeds
+            .iter()
+            .map(|&seed| {
+                executor.write_state(at, 0, bytemuck::bytes_of(&step));
+                let mut state = case.state;
+                state.seed = seed;
+                executor.write_state(buffers.sampler, 0, bytemuck::bytes_of(&state));
+                executor.write_state(buffers.counts, 0, &[0; V * 4]);
+                executor.write_state(buffers.tokens, 0, bytemuck::cast_slice(&case.tokens));
+                executor.submit(&plan, 1, Some(buffers.result)).expect("runs").expect("a result")
+            })
+            .collect();
+        for ticket in tickets {
             let mut result = SampleResult::default();
             pollster::block_on(executor.read_ticket(ticket, bytemuck::bytes_of_mut(&mut result))).expect("reads");
-            result
-        })
-        .collect()
+            results.push(result);
+        }
+    }
+    results
 }
 
 /// Softmax at a temperature, cut to the most likely tokens that reach 0.95.

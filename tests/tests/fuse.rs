@@ -123,6 +123,15 @@ fn joined_kernels() {
     let mut executors = executors();
     for (i, dtype) in FORMATS.into_iter().enumerate() {
         for (j, then) in ALL.into_iter().enumerate() {
+            // A bias at one format in two, stacks at one in three: drivers for the CPU take long to compile each.
+            let left_out = match then {
+                Then::Matmul { bias } => bias == (i % 2 == 0),
+                Then::Stacked { bias } => i % 3 != 0 || bias == (i % 2 == 0),
+                Then::Gate { .. } => false,
+            };
+            if left_out {
+                continue;
+            }
             let (n, d) = [(32, 256), (66, 768), (7, 512)][(i + j) % 3];
             let block = Block { dtype, then, t_max: 1, t: 1, n, d };
             check(&format!("{then:?} {dtype} [{n}, {d}]"), &block, 1, SUMS, &mut executors);

@@ -9,7 +9,7 @@ use aloud_ops::{
 };
 use aloud_tests::scenarios::gqa::Heads;
 use aloud_tests::{
-    FORMATS, Numbers, Scenario, check, executors, expose, fill_cache, floats, integers, opened, run, weight,
+    FORMATS, Numbers, Scenario, check, executors, expose, fill_cache, floats, for_each, integers, opened, run, weight,
     write_cache,
 };
 
@@ -216,13 +216,13 @@ trait RecordRows {
     fn record(&self, rec: &mut Recording, inputs: &[Tensor]);
 }
 
-impl<F: Fn(&mut Recording, &[Tensor])> RecordRows for F {
+impl<F: Fn(&mut Recording, &[Tensor]) + Sync> RecordRows for F {
     fn record(&self, rec: &mut Recording, inputs: &[Tensor]) {
         self(rec, inputs);
     }
 }
 
-impl<F: RecordRows> Scenario for Rows<F> {
+impl<F: RecordRows + Sync> Scenario for Rows<F> {
     fn step(&self) -> Step {
         self.step
     }
@@ -247,7 +247,7 @@ fn check_rows(
     step: Step,
     inputs: &[&[u32]],
     tolerance: f64,
-    record: impl Fn(&mut Recording, &[Tensor]),
+    record: impl Fn(&mut Recording, &[Tensor]) + Sync,
 ) {
     let case = Rows { t_max, step, inputs: inputs.iter().map(|s| s.to_vec()).collect(), record };
     check(name, &case, step.pos + step.n_tokens, tolerance, &mut executors());
@@ -438,13 +438,13 @@ impl Scenario for Sampling {
 /// Step, result and counts after sampling must be the oracle's exactly.
 fn check_sampling(name: &str, case: &Sampling, executors: &mut [(String, aloud_gpu::GpuExecutor)]) {
     let expected = run(&mut CpuExecutor::new(), case, 1);
-    for (adapter, executor) in executors {
+    for_each(executors, |(adapter, executor)| {
         let got = run(executor, case, 1);
         for (what, (got, expected)) in ["step", "result", "counts"].iter().zip(got.iter().zip(&expected)) {
             let words = |b: &[u8]| bytemuck::cast_slice::<u8, u32>(b).to_vec();
             assert_eq!(words(got), words(expected), "{name}: {what} on {adapter}");
         }
-    }
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use aloud_format::DType;
 use aloud_gpu::{GpuExecutor, GpuOptions};
 use aloud_ops::{Elem, Op};
 use aloud_tests::scenarios::mla::{Absorbed, EPS, LITE, Layer, ODD, Project, TINY};
-use aloud_tests::{FORMATS, Scenario, check, executors, integers, opened, relative_error, run};
+use aloud_tests::{FORMATS, Scenario, check, executors, for_each, integers, opened, relative_error, run};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
@@ -29,7 +29,7 @@ fn mla_project() {
 fn check_project(layer: &Layer, executors: &mut [(String, GpuExecutor)]) {
     let n_kv = layer.pos + layer.t;
     let expected = run(&mut CpuExecutor::new(), &Project(*layer), n_kv);
-    for (adapter, executor) in executors {
+    for_each(executors, |(adapter, executor)| {
         let got = run(executor, &Project(*layer), n_kv);
         for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
             let halves = i == 0 && layer.elem == Elem::F16;
@@ -42,7 +42,7 @@ fn check_project(layer: &Layer, executors: &mut [(String, GpuExecutor)]) {
             let tolerance = if halves { 1e-4 } else { SUMS };
             assert!(error <= tolerance, "mla_project, {}, output {i}, on {adapter}: off by {error:.2e}", layer.name());
         }
-    }
+    });
 }
 
 fn check_absorbed(layer: Layer, attend: bool, executors: &mut [(String, GpuExecutor)]) {

@@ -4,7 +4,7 @@ use aloud_cpu::CpuExecutor;
 use aloud_format::DType;
 use aloud_gpu::{GpuExecutor, GpuOptions};
 use aloud_ops::{Executor, GroupScore, Recording, Route, Routing, Scoring, Step, Tensor};
-use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose_all, floats, opened, run, weight};
+use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose_all, floats, for_each, opened, run, weight};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
@@ -105,7 +105,7 @@ impl Scenario for Choose {
 /// Ids, weights and sorted slots must be the oracle's, bit for bit. Tiles are compared as far as there are any.
 fn check_choice(name: &str, case: &Choose, executors: &mut [(String, GpuExecutor)]) {
     let expected = run(&mut CpuExecutor::new(), case, 1);
-    for (adapter, executor) in executors {
+    for_each(executors, |(adapter, executor)| {
         let got = run(executor, case, 1);
         for (what, i) in [("ids", 0), ("weights", 1), ("order", 2)] {
             let words = |bytes: &[u8]| bytemuck::cast_slice::<u8, u32>(bytes).to_vec();
@@ -118,7 +118,7 @@ fn check_choice(name: &str, case: &Choose, executors: &mut [(String, GpuExecutor
                 differ.len()
             );
         }
-    }
+    });
 }
 
 /// Logits as they come, and as they should not: equal ones, huge ones, a bit apart, zeros of both signs, tiny ones.

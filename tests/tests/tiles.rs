@@ -7,7 +7,7 @@ use aloud_gpu::{GpuExecutor, GpuOptions, Tile, adapters};
 use aloud_ops::{Executor, Recording, Step, Tensor};
 use aloud_tests::places::{AnyEngine, Place, greedy};
 use aloud_tests::tiny::{Family, SHORT, Tiny};
-use aloud_tests::{FORMATS, Numbers, Scenario, expose, floats, opened, relative_error, run, weight};
+use aloud_tests::{FORMATS, Numbers, Scenario, expose, floats, for_each, opened, relative_error, run, weight};
 
 /// A device may round factors towards zero, and the oracle rounds to the nearest: they are one step of a half apart at most.
 const SUMS: f64 = 1e-3;
@@ -78,7 +78,7 @@ fn check(case: &Product, executors: &mut [(String, GpuExecutor)]) {
     };
     let alike = rows(&run(&mut CpuExecutor::with_halves(), case, 1));
     let exact = rows(&run(&mut CpuExecutor::new(), case, 1));
-    for (adapter, executor) in executors {
+    for_each(executors, |(adapter, executor)| {
         let got = rows(&run(executor, case, 1));
         for (row, ((got, alike), exact)) in got.iter().zip(&alike).zip(&exact).enumerate() {
             for (what, other, allowed) in [("alike", alike, SUMS), ("exact", exact, ROUNDING)] {
@@ -87,7 +87,7 @@ fn check(case: &Product, executors: &mut [(String, GpuExecutor)]) {
                 assert!(error <= allowed, "{name} on {adapter}: off by {error:.2e} from {what}, allowed {allowed:.0e}");
             }
         }
-    }
+    });
 }
 
 fn check_all(tile: Tile) {

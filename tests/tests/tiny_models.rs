@@ -3,11 +3,11 @@
 use aloud_engine::EngineOptions;
 use aloud_format::DType;
 use aloud_ops::{Elem, Executor};
-use aloud_tests::FORMATS;
 use aloud_tests::places::{Place, fastest_gpu, gpus, greedy, oracle_and_gpu, worst_error};
 use aloud_tests::tiny::{
     Family, Form, ROWS, SHORT, Stored, Tiny, check_golden, fnv1a64, golden, long, permuted, values,
 };
+use aloud_tests::{FORMATS, for_each};
 
 /// With an f32 cache nothing is rounded to less than f32, here as in the reference: what is left is the order of sums.
 const F32_TOLERANCE: f64 = 1e-5;
@@ -36,11 +36,12 @@ fn check(name: &str, model: &Stored, place: &Place, cache: Elem) {
 }
 
 fn check_everywhere(name: &str, model: &Stored) {
-    for place in [Place::Cpu].into_iter().chain(gpus()) {
+    let mut places: Vec<Place> = [Place::Cpu].into_iter().chain(gpus()).collect();
+    for_each(&mut places, |place| {
         for cache in [Elem::F32, Elem::F16] {
-            check(name, model, &place, cache);
+            check(name, model, place, cache);
         }
-    }
+    });
 }
 
 #[test]
