@@ -275,6 +275,7 @@ pub fn relative_error(got: &[f32], expected: &[f32]) -> f64 {
 ///
 /// # Panics
 /// If an adapter is off by more than `tolerance`.
+#[cfg(not(target_arch = "wasm32"))] // a browser's devices stay in their thread
 pub fn check(name: &str, scenario: &impl Scenario, n_kv: u32, tolerance: f64, executors: &mut [(String, GpuExecutor)]) {
     let expected = run(&mut CpuExecutor::new(), scenario, n_kv);
     for_each(executors, |(adapter, executor)| {

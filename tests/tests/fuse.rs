@@ -9,7 +9,7 @@ use aloud_tests::places::{AnyEngine, Place, gpus, greedy};
 use aloud_tests::scenarios::gqa::Heads;
 use aloud_tests::scenarios::mla::{Absorbed, EPS, Layer, ODD};
 use aloud_tests::tiny::{Family, SHORT, Tiny};
-use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose, floats, opened, run, weight};
+use aloud_tests::{FORMATS, Numbers, Scenario, check, executors, expose, floats, for_each, opened, run, weight};
 
 /// f32 sums in another order than the oracle's f64 ones; values differ by up to 40 times in size.
 const SUMS: f64 = 3e-6;
@@ -261,8 +261,8 @@ fn joined_models_say_the_same_in_fewer_dispatches() {
         let tiny = Tiny::new(family);
         let model = tiny.gguf(DType::Q8_0, 1);
         let options = || EngineOptions { n_ctx: 128, chunks: vec![32], ..EngineOptions::default() };
-        for place in gpus() {
-            let [joined, single] = [place.clone(), single(&place)].map(|place| {
+        for_each(&mut gpus(), |place| {
+            let [joined, single] = [place.clone(), single(place)].map(|place| {
                 let mut engine = place.engine(&model, options());
                 let tokens = engine.generate(&greedy(&SHORT, 24)).0;
                 let AnyEngine::Gpu(engine) = engine else { unreachable!("a GPU") };
@@ -277,13 +277,13 @@ fn joined_models_say_the_same_in_fewer_dispatches() {
             println!("{family:?} on {place}: {} dispatches, {}", joined.1.dispatches, single.1.dispatches);
             assert_eq!(joined.0, single.0, "{family:?} on {place}");
             // A device that binds no more than 8 buffers caches latents by themselves.
-            let few_bindings = matches!(&place, Place::Gpu { options, .. } if !options.subgroups);
+            let few_bindings = matches!(place, Place::Gpu { options, .. } if !options.subgroups);
             let apart = usize::from(few_bindings && joined.4);
             let [per_dense, per_experts] = dispatches(family).map(|n| n + apart);
             assert_eq!(joined.1.dispatches, dense * per_dense + experts * per_experts + 4, "{family:?} on {place}");
             let foretold = joined.3 + (dense + experts) * apart;
             assert_eq!(foretold, joined.1.dispatches, "what is foretold of {family:?}");
             assert_eq!(joined.1.cost.weight_bytes, single.1.cost.weight_bytes, "{family:?} on {place}");
-        }
+        });
     }
 }

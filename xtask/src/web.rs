@@ -1,6 +1,6 @@
 //! The engine in a browser: the build and its tests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -19,6 +19,9 @@ const MOST_GZIP_BYTES: u64 = 1_000_000;
 /// Tests in `web/test/` of what devices compute: run on lavapipe too, which has f16 and subgroups of another size.
 const ON_LAVAPIPE: &[&str] = &["deepseek", "engine", "kernels", "page-real", "probe"];
 
+/// Those that look at the clock: nothing else runs beside them. Others share the cores by two, the longest, `engine`, first.
+const ALONE: &[&str] = &["page-real", "probe", "tuning"];
+
 /// Builds the package and runs its tests in `web/test/`, some of them in two browsers.
 pub fn test(only: &[String]) -> Result<()> {
     compile(&["aloud-web", "aloud-web-kernels"])?;
@@ -33,17 +36,33 @@ pub fn test(only: &[String]) -> Result<()> {
     files.retain(|path| {
         path.file_name().and_then(|name| name.to_str()?.strip_suffix(".test.mjs")).is_some_and(is_wanted)
     });
-    files.sort();
+    files.sort_by_key(|path| (!is_one_of(&["engine"], path), path.clone()));
     anyhow::ensure!(!files.is_empty(), "web/test has none of: {}", only.join(", "));
     // First, so that the summary of all tests is the last thing that is printed.
     let missing = on_lavapipe(&files)?;
-    let mut node = node_tests(&files);
     if let Some(why) = &missing {
         eprintln!("\n!!! NOT RUN: tests in Chromium on lavapipe ({}): {why}", ON_LAVAPIPE.join(", "));
     }
-    // What was not run is told again, as a skipped test.
-    node.env("CHROMIUM", chromium()).env("LAVAPIPE", missing.as_deref().unwrap_or("tested"));
-    run::run_last("Tests in headless Chromium on SwiftShader", &mut node)
+    let (alone, by_twos): (Vec<PathBuf>, Vec<PathBuf>) = files.into_iter().partition(|path| is_one_of(ALONE, path));
+    let on_swiftshader = |files, at_once| {
+        let mut node = node_tests(files, at_once);
+        // What was not run is told again, as a skipped test.
+        node.env("CHROMIUM", chromium()).env("LAVAPIPE", missing.as_deref().unwrap_or("tested"));
+        node
+    };
+    const TITLE: &str = "Tests in headless Chromium on SwiftShader";
+    if by_twos.is_empty() {
+        return run::run_last(TITLE, &mut on_swiftshader(&alone, 1));
+    }
+    if !alone.is_empty() {
+        run::run(TITLE, &mut on_swiftshader(&alone, 1))?;
+    }
+    run::run_last(TITLE, &mut on_swiftshader(&by_twos, 2))
+}
+
+/// Whether a file has the tests of one of these names.
+fn is_one_of(names: &[&str], file: &Path) -> bool {
+    names.iter().any(|name| file.ends_with(format!("{name}.test.mjs")))
 }
 
 /// Runs tests in a second browser. Gives the reason where there is none.
@@ -55,12 +74,11 @@ fn on_lavapipe(files: &[PathBuf]) -> Result<Option<String>> {
         Ok(browser) => browser,
         Err(error) => return Ok(Some(format!("{error:#}"))),
     };
-    let is_one = |file: &&PathBuf| ON_LAVAPIPE.iter().any(|name| file.ends_with(format!("{name}.test.mjs")));
-    let files: Vec<PathBuf> = files.iter().filter(is_one).cloned().collect();
+    let files: Vec<PathBuf> = files.iter().filter(|file| is_one_of(ON_LAVAPIPE, file)).cloned().collect();
     if files.is_empty() {
         return Ok(None);
     }
-    let mut node = node_tests(&files);
+    let mut node = node_tests(&files, 1);
     run::run(
         "Tests in headless Chromium on lavapipe, which has f16",
         node.env("CHROMIUM", browser).env("LAVAPIPE", "tested"),
@@ -68,10 +86,10 @@ fn on_lavapipe(files: &[PathBuf]) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Files at the same time would share two cores and a software GPU, and their limits of time with them.
-fn node_tests(files: &[PathBuf]) -> Command {
+/// So many files at once: they share two cores and a software GPU, and their limits of time with them.
+fn node_tests(files: &[PathBuf], at_once: usize) -> Command {
     let mut node = Command::new("node");
-    node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).args(files);
+    node.args(["--test", &format!("--test-concurrency={at_once}"), "--test-reporter=spec"]).args(files);
     node.current_dir(workspace::root().join("web"));
     node
 }
