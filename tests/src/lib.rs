@@ -136,6 +136,10 @@ pub fn executors() -> Vec<(String, GpuExecutor)> {
             if subgroups && summary.subgroup_sizes.is_none() {
                 continue;
             }
+            // Its compiler is the slowest, and in a browser it runs the plain variants too.
+            if !subgroups && summary.subgroup_sizes.is_some() && summary.name.contains("SwiftShader") {
+                continue;
+            }
             // The plain variant also runs with the driver's index checks on: both must agree with the oracle.
             let options = GpuOptions { subgroups, checked_shaders: !subgroups, ..GpuOptions::default() };
             all.push((format!("{} (subgroups: {subgroups})", summary.name), open(summary.index, options)));

@@ -188,7 +188,8 @@ describe("the disk", { timeout: 240_000 }, () => {
     await tab.get("open", "b", "/replaced.gguf");
     await expectAll(tab, "b", file);
     const [names, error] = await tab.where.evaluate(() => [[...globalThis.replaced].sort(), globalThis.error]);
-    assert.deepEqual(names, ["model", "record"]);
+    // The last chunk is short, and so among them.
+    assert.deepEqual(names, ["4", "model", "record"]);
     assert.equal(error, "NotReadableError");
   });
 

@@ -17,7 +17,7 @@ pub fn chromium() -> String {
 const MOST_GZIP_BYTES: u64 = 1_000_000;
 
 /// Tests in `web/test/` of what devices compute: run on lavapipe too, which has f16 and subgroups of another size.
-const ON_LAVAPIPE: &[&str] = &["deepseek", "engine", "kernels", "page-real", "probe"];
+const ON_LAVAPIPE: &[&str] = &["deepseek", "kernels", "page-real", "probe"];
 
 /// Those that look at the clock: nothing else runs beside them. Others share the cores by two, the longest, `engine`, first.
 const ALONE: &[&str] = &["page-real", "probe", "tuning"];
