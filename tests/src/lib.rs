@@ -6,10 +6,10 @@ pub mod r1;
 pub mod scenarios;
 pub mod tiny;
 
-use aloud_cpu::CpuExecutor;
 use aloud_format::DType;
 use aloud_gpu::{Choice, Gpu, GpuExecutor, GpuOptions, adapters};
 use aloud_ops::{Elem, Executor, GqaProject, KvCache, Recording, RopePairing, Step, Storage, Tensor};
+use places::{Place, gpus};
 
 /// The formats that have kernels.
 pub const FORMATS: [DType; 15] = [
@@ -116,34 +116,24 @@ fn f8_block(scale: f32, block: &[u8; 36]) -> [u8; 36] {
     block
 }
 
-/// An executor on every adapter of this machine, in a variant each: with what the device offers, and plain.
+/// An executor on every adapter of this machine, in a variant each: with what the device offers, and, but for SwiftShader that has
+/// subgroups, plain.
 ///
 /// # Panics
 /// If there is no adapter, unless `ALOUD_GPU=skip` is set, which is said aloud.
 #[must_use]
 pub fn executors() -> Vec<(String, GpuExecutor)> {
-    let summaries = pollster::block_on(adapters());
-    if summaries.is_empty() {
-        assert!(
-            std::env::var("ALOUD_GPU").is_ok_and(|v| v == "skip"),
-            "no GPU adapter; ALOUD_GPU=skip skips these tests"
-        );
-        eprintln!("SKIPPED: no GPU adapter, ALOUD_GPU=skip");
-    }
     let mut all = Vec::new();
-    for summary in summaries {
-        for subgroups in [true, false] {
-            if subgroups && summary.subgroup_sizes.is_none() {
-                continue;
-            }
-            // Its compiler is the slowest, and in a browser it runs the plain variants too.
-            if !subgroups && summary.subgroup_sizes.is_some() && summary.name.contains("SwiftShader") {
-                continue;
-            }
-            // The plain variant also runs with the driver's index checks on: both must agree with the oracle.
-            let options = GpuOptions { subgroups, checked_shaders: !subgroups, ..GpuOptions::default() };
-            all.push((format!("{} (subgroups: {subgroups})", summary.name), open(summary.index, options)));
+    let mut with_subgroups = None;
+    for place in gpus() {
+        let Place::Gpu { name, index, options } = &place else { unreachable!("GPUs are asked for") };
+        if options.subgroups {
+            with_subgroups = Some(*index);
+        } else if name.contains("SwiftShader") && with_subgroups == Some(*index) {
+            continue; // its compiler is the slowest, and in a browser it runs the plain variants too
         }
+        // The plain variant also runs with the driver's index checks on: both must agree with the oracle.
+        all.push((place.to_string(), open(*index, GpuOptions { checked_shaders: !options.subgroups, ..*options })));
     }
     all
 }
@@ -281,7 +271,7 @@ pub fn relative_error(got: &[f32], expected: &[f32]) -> f64 {
 /// If an adapter is off by more than `tolerance`.
 #[cfg(not(target_arch = "wasm32"))] // a browser's devices stay in their thread
 pub fn check(name: &str, scenario: &impl Scenario, n_kv: u32, tolerance: f64, executors: &mut [(String, GpuExecutor)]) {
-    let expected = run(&mut CpuExecutor::new(), scenario, n_kv);
+    let expected = run(&mut aloud_cpu::CpuExecutor::new(), scenario, n_kv);
     for_each(executors, |(adapter, executor)| {
         for (i, (got, expected)) in run(executor, scenario, n_kv).iter().zip(&expected).enumerate() {
             let error = relative_error(bytemuck::cast_slice(got), bytemuck::cast_slice(expected));

@@ -67,6 +67,12 @@ pub fn fastest_gpu() -> Option<Place> {
     all.iter().find(|place| !slow(place)).or(all.first()).cloned()
 }
 
+/// The oracle, and every adapter in its variants.
+#[must_use]
+pub fn everywhere() -> Vec<Place> {
+    [Place::Cpu].into_iter().chain(gpus()).collect()
+}
+
 /// The oracle and the fastest adapter.
 #[must_use]
 pub fn oracle_and_gpu() -> Vec<Place> {

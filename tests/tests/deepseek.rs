@@ -8,7 +8,7 @@ use aloud_model::{Config, MemoryNeed, load};
 use aloud_ops::{Elem, Executor};
 use aloud_tests::deepseek::{F16_TOLERANCE, F32_TOLERANCE, Finding, Mla, examine_v3, options};
 use aloud_tests::for_each;
-use aloud_tests::places::{Place, fastest_gpu, gpus, greedy, oracle_and_gpu, worst_error};
+use aloud_tests::places::{Place, everywhere, fastest_gpu, greedy, oracle_and_gpu, worst_error};
 use aloud_tests::tiny::{Family, Form, Fp8Scales, ROWS, SHORT, Stored, Tiny, Written, golden, long};
 use serde_json::json;
 
@@ -43,8 +43,7 @@ fn safetensors(family: Family) -> Stored {
 
 fn check_everywhere(family: Family, name: &str) {
     let model = safetensors(family);
-    let mut places: Vec<Place> = [Place::Cpu].into_iter().chain(gpus()).collect();
-    for_each(&mut places, |place| {
+    for_each(&mut everywhere(), |place| {
         for mla in [Mla::Absorbed, Mla::Expanded] {
             check(name, &model, place, Elem::F32, mla);
         }
@@ -64,7 +63,7 @@ fn v2_is_as_in_transformers() {
 
 #[test]
 fn v3_answers_as_transformers_does() {
-    for place in [Place::Cpu].into_iter().chain(gpus()) {
+    for place in everywhere() {
         let report = |finding: Finding| {
             let line = format!("{} on {place}: off by {:.2e}", finding.name, finding.error);
             println!("{line}");

@@ -3,7 +3,7 @@
 use aloud_engine::EngineOptions;
 use aloud_format::DType;
 use aloud_ops::{Elem, Executor};
-use aloud_tests::places::{Place, fastest_gpu, gpus, greedy, oracle_and_gpu, worst_error};
+use aloud_tests::places::{Place, everywhere, fastest_gpu, gpus, greedy, oracle_and_gpu, worst_error};
 use aloud_tests::tiny::{
     Family, Form, ROWS, SHORT, Stored, Tiny, check_golden, fnv1a64, golden, long, permuted, values,
 };
@@ -36,8 +36,7 @@ fn check(name: &str, model: &Stored, place: &Place, cache: Elem) {
 }
 
 fn check_everywhere(name: &str, model: &Stored) {
-    let mut places: Vec<Place> = [Place::Cpu].into_iter().chain(gpus()).collect();
-    for_each(&mut places, |place| {
+    for_each(&mut everywhere(), |place| {
         for cache in [Elem::F32, Elem::F16] {
             check(name, model, place, cache);
         }
