@@ -50,6 +50,15 @@ impl<S> ModelFiles<S> {
             }),
         }
     }
+
+    /// The sources of the weights, in order.
+    #[must_use]
+    pub fn into_weights(self) -> Vec<S> {
+        match self {
+            ModelFiles::Gguf(parts) => parts,
+            ModelFiles::HuggingFace(folder) => folder.weights.into_iter().map(|(_, source)| source).collect(),
+        }
+    }
 }
 
 impl<S: ByteSource> ModelFiles<S> {

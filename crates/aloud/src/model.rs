@@ -162,10 +162,7 @@ impl Model {
             executor.set_tuning(Tuning::parse(text));
         }
         let name = files.name().to_owned();
-        let sources: Vec<S> = match files {
-            ModelFiles::Gguf(parts) => parts,
-            ModelFiles::HuggingFace(folder) => folder.weights.into_iter().map(|(_, source)| source).collect(),
-        };
+        let sources = files.into_weights();
         let room = allocate(&mut executor, config, tensors, n_ctx)?;
         let tuned = match options.tune {
             Some(budget) => executor.tune(budget).await?,

@@ -3,7 +3,7 @@
 use super::bench::{Spread, prompt, spread};
 use crate::args::ModelArgs;
 use crate::open::Which;
-use aloud::{ByteSource, Model, ModelFiles};
+use aloud::{ByteSource, Model};
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use pollster::block_on;
@@ -98,10 +98,7 @@ fn start(which: Which<'_>, args: &ModelArgs) -> Result<Started> {
 /// Milliseconds that reading all weights takes.
 fn read_all(which: Which<'_>) -> Result<f64> {
     let begun = Instant::now();
-    let sources = match which.files()? {
-        ModelFiles::Gguf(parts) => parts,
-        ModelFiles::HuggingFace(folder) => folder.weights.into_iter().map(|(_, source)| source).collect(),
-    };
+    let sources = which.files()?.into_weights();
     let mut buffer = vec![0; READ_BYTES];
     for source in &sources {
         for offset in (0..source.len()).step_by(READ_BYTES) {

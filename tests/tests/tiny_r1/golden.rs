@@ -72,10 +72,7 @@ pub fn files(name: &str) -> ModelFiles<FileSource> {
 pub fn read(name: &str) -> (Header, Stored) {
     let files = files(name);
     let header = pollster::block_on(Header::read(&files)).expect("is a model");
-    let sources: Vec<FileSource> = match files {
-        ModelFiles::Gguf(parts) => parts,
-        ModelFiles::HuggingFace(folder) => folder.weights.into_iter().map(|(_, source)| source).collect(),
-    };
+    let sources: Vec<FileSource> = files.into_weights();
     let in_memory = |source: &FileSource| {
         let mut bytes = vec![0; source.len() as usize];
         pollster::block_on(source.read_at(0, &mut bytes)).expect("reads");
