@@ -116,26 +116,27 @@ fn f8_block(scale: f32, block: &[u8; 36]) -> [u8; 36] {
     block
 }
 
-/// An executor on every adapter of this machine, in a variant each: with what the device offers, and, but for SwiftShader that has
-/// subgroups, plain.
+/// An executor on every adapter of this machine, in the variants of [`gpus`].
 ///
 /// # Panics
 /// If there is no adapter, unless `ALOUD_GPU=skip` is set, which is said aloud.
 #[must_use]
 pub fn executors() -> Vec<(String, GpuExecutor)> {
-    let mut all = Vec::new();
-    let mut with_subgroups = None;
-    for place in gpus() {
-        let Place::Gpu { name, index, options } = &place else { unreachable!("GPUs are asked for") };
-        if options.subgroups {
-            with_subgroups = Some(*index);
-        } else if name.contains("SwiftShader") && with_subgroups == Some(*index) {
-            continue; // its compiler is the slowest, and in a browser it runs the plain variants too
-        }
+    executors_with(GpuOptions::default())
+}
+
+/// The same, otherwise opened like this.
+///
+/// # Panics
+/// As [`executors`].
+#[must_use]
+pub fn executors_with(options: GpuOptions) -> Vec<(String, GpuExecutor)> {
+    let opened = |place: Place| {
+        let Place::Gpu { index, options: GpuOptions { subgroups, .. }, .. } = place else { unreachable!("a GPU") };
         // The plain variant also runs with the driver's index checks on: both must agree with the oracle.
-        all.push((place.to_string(), open(*index, GpuOptions { checked_shaders: !options.subgroups, ..*options })));
-    }
-    all
+        (place.to_string(), open(index, GpuOptions { subgroups, checked_shaders: !subgroups, ..options }))
+    };
+    gpus().into_iter().map(opened).collect()
 }
 
 /// An executor on every adapter, opened like this.

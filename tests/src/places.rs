@@ -34,7 +34,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Every adapter, in a variant each: with what the device offers, and plain.
+/// Every adapter, in a variant each: with what the device offers, and, but for lavapipe beside SwiftShader, plain.
 ///
 /// # Panics
 /// If there is no adapter, unless `ALOUD_GPU=skip` is set, which is said aloud.
@@ -46,13 +46,16 @@ pub fn gpus() -> Vec<Place> {
         assert!(skip, "no GPU adapter; ALOUD_GPU=skip skips these tests");
         eprintln!("SKIPPED on GPUs: no adapter, ALOUD_GPU=skip");
     }
+    let has_swiftshader = summaries.iter().any(|summary| summary.name.contains("SwiftShader"));
     let mut all = Vec::new();
     for summary in summaries {
-        for subgroups in [true, false] {
-            if !subgroups || summary.subgroup_sizes.is_some() {
-                let options = GpuOptions { subgroups, ..GpuOptions::default() };
-                all.push(Place::Gpu { name: summary.name.clone(), index: summary.index, options });
-            }
+        // lavapipe takes half a second to compile a kernel, and longer a plain one: SwiftShader, which compiles faster, has those.
+        let is_plain_elsewhere =
+            has_swiftshader && summary.name.contains("llvmpipe") && summary.subgroup_sizes.is_some();
+        let variants = [(true, summary.subgroup_sizes.is_some()), (false, !is_plain_elsewhere)];
+        for (subgroups, _) in variants.into_iter().filter(|&(_, is_run)| is_run) {
+            let options = GpuOptions { subgroups, ..GpuOptions::default() };
+            all.push(Place::Gpu { name: summary.name.clone(), index: summary.index, options });
         }
     }
     all

@@ -3,11 +3,13 @@
 use aloud_cpu::CpuExecutor;
 use aloud_engine::EngineOptions;
 use aloud_format::DType;
-use aloud_gpu::{GpuExecutor, GpuOptions, adapters};
+use aloud_gpu::{GpuExecutor, GpuOptions};
 use aloud_ops::{Executor, GroupScore, Recording, Route, Scoring, Step, Tensor, fuse};
 use aloud_tests::places::{AnyEngine, Place, gpus, greedy};
 use aloud_tests::tiny::{Family, SHORT, Tiny};
-use aloud_tests::{FORMATS, Numbers, Scenario, expose, floats, for_each, opened, relative_error, run, weight};
+use aloud_tests::{
+    FORMATS, Numbers, Scenario, executors_with, expose, floats, for_each, opened, relative_error, run, weight,
+};
 use std::ops::RangeInclusive;
 
 /// f32 sums in another order than the oracle's f64 ones. Codes are the same, unless a device divides less exactly than IEEE
@@ -162,15 +164,7 @@ impl Scenario for Experts {
 
 /// On every adapter, with subgroups and without; those without have the driver's index checks on.
 fn executors() -> Vec<(String, GpuExecutor)> {
-    assert!(
-        !pollster::block_on(adapters()).is_empty() || std::env::var("ALOUD_GPU").is_ok_and(|v| v == "skip"),
-        "no GPU"
-    );
-    let open = |subgroups: bool| {
-        let options = GpuOptions { int8: true, subgroups, checked_shaders: !subgroups, ..GpuOptions::default() };
-        opened(options).into_iter().map(move |(name, executor)| (format!("{name} (subgroups: {subgroups})"), executor))
-    };
-    open(true).chain(open(false)).collect()
+    executors_with(GpuOptions { int8: true, ..GpuOptions::default() })
 }
 
 /// A device against the oracle that rounds alike, and what rounding made of the exact product.
