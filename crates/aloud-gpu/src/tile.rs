@@ -47,6 +47,18 @@ pub struct TileCaps {
 }
 
 impl TileCaps {
+    /// Whether the device has what a tile needs, and the tile is for weights of a format. Tiles by subgroups share an unpacked weight
+    /// among 8 rows, too few for what an FP8 weight takes; halves do not make weights of f32 smaller, but worse.
+    #[must_use]
+    pub fn suits(&self, tile: Tile, dtype: DType) -> bool {
+        let for_format = match tile {
+            Tile::Plain => true,
+            Tile::Subgroups => dtype != DType::F8_E4M3,
+            Tile::Half | Tile::Matrix => dtype != DType::F32,
+        };
+        for_format && self.offers(tile)
+    }
+
     /// Whether the device has what a tile needs.
     #[must_use]
     pub fn offers(&self, tile: Tile) -> bool {
@@ -60,27 +72,25 @@ impl TileCaps {
 
     /// The one that rounds nothing.
     #[must_use]
-    pub fn exact(&self) -> Tile {
-        if self.offers(Tile::Subgroups) { Tile::Subgroups } else { Tile::Plain }
+    pub fn exact(&self, dtype: DType) -> Tile {
+        if self.suits(Tile::Subgroups, dtype) { Tile::Subgroups } else { Tile::Plain }
     }
 
     /// The tile for weights of a format, without any measurement: the one that is wanted, or halves where there are any. A CPU
     /// gains nothing by them. Cooperative matrices are young in drivers: they are taken once they were seen to say the same.
-    /// Weights of f32 stay as they are.
     #[must_use]
     pub fn tile(&self, dtype: DType) -> Tile {
-        let default = if self.is_cpu { self.exact() } else { Tile::Half };
-        let tile = self.wanted.unwrap_or(default);
-        let rounds = matches!(tile, Tile::Half | Tile::Matrix);
-        if self.offers(tile) && !(rounds && dtype == DType::F32) { tile } else { self.exact() }
+        let exact = self.exact(dtype);
+        let tile = self.wanted.unwrap_or(if self.is_cpu { exact } else { Tile::Half });
+        if self.suits(tile, dtype) { tile } else { exact }
     }
 
     /// The tiles to measure for weights of a format, the default first.
     pub(crate) fn candidates(&self, dtype: DType) -> Vec<Tile> {
         let first = self.tile(dtype);
-        let others =
-            [self.exact(), Tile::Half, Tile::Matrix].into_iter().filter(|&tile| tile != first && self.offers(tile));
-        let all = [first].into_iter().chain(others.filter(|_| dtype != DType::F32));
+        let others = [self.exact(dtype), Tile::Half, Tile::Matrix];
+        let others = others.into_iter().filter(|&tile| tile != first && self.suits(tile, dtype));
+        let all = [first].into_iter().chain(others);
         all.take(if self.wanted.is_some() { 1 } else { usize::MAX }).collect()
     }
 }
@@ -104,6 +114,8 @@ mod tests {
         assert_eq!(of(TileCaps { subgroup_size: Some(4), ..bare }), Tile::Plain);
         assert_eq!(of(TileCaps { is_cpu: true, ..matrix }), Tile::Subgroups);
         assert_eq!(matrix.tile(DType::F32), Tile::Subgroups);
+        assert_eq!(sg.tile(DType::F8_E4M3), Tile::Plain);
+        assert_eq!(matrix.candidates(DType::F8_E4M3), [Tile::Half, Tile::Plain, Tile::Matrix]);
     }
 
     #[test]

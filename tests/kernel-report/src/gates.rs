@@ -12,8 +12,6 @@ pub struct Failure {
     pub family: &'static str,
     /// What is wrong.
     pub what: String,
-    /// Why it is so for now, if that is known.
-    pub known: Option<&'static str>,
 }
 
 impl std::fmt::Display for Failure {
@@ -21,21 +19,6 @@ impl std::fmt::Display for Failure {
         write!(f, "{} on {}: {}", self.kernel, self.family, self.what)
     }
 }
-
-/// Kernels that are known not to be as they should: what their names begin with, their formats, and why. Anything else stops
-/// the report.
-const KNOWN: &[(&[&str], &[&str], &str)] = &[
-    (
-        &["matmul_", "grouped_matmul_"],
-        &["f8_e4m3"],
-        "8 rows a tile are few to share the 8 instructions that unpack a weight",
-    ),
-    (
-        &["grouped_matmul_"],
-        &["q3_k_i8", "q6_k_i8"],
-        "two scales a group, and 4 slots a thread to share what unpacks them",
-    ),
-];
 
 /// ALU time may be so much of memory time in a decode matvec.
 const ALU_SHARE: f64 = 0.5;
@@ -105,14 +88,8 @@ pub fn check(reports: &[(&Card, Vec<Compiled>)]) -> Vec<Failure> {
     let mut failures = Vec::new();
     for (card, kernels) in reports {
         for compiled in kernels {
-            let mut fail = |what: String| {
-                let name = compiled.name.strip_suffix("_sg").unwrap_or(&compiled.name);
-                let known = KNOWN.iter().find(|(begins, formats, _)| {
-                    begins.iter().any(|begin| formats.iter().any(|format| name == format!("{begin}{format}")))
-                });
-                let known = known.map(|known| known.2);
-                failures.push(Failure { kernel: compiled.name.clone(), family: card.family, what, known });
-            };
+            let mut fail =
+                |what: String| failures.push(Failure { kernel: compiled.name.clone(), family: card.family, what });
             if compiled.spills > 0 {
                 fail(format!("{} registers are spilled", compiled.spills));
             }

@@ -2,7 +2,7 @@
 
 use crate::Compiled;
 use crate::cards::Card;
-use crate::gates::{Failure, fma_share, per_weight, weights_binding};
+use crate::gates::{fma_share, per_weight, weights_binding};
 use std::fmt::Write;
 
 const HEAD: &str = "\
@@ -23,23 +23,9 @@ compiled code. Of loops, the one that does the work is counted, one turn of it, 
 - **FMA share**: of the vector instructions of a prefill tile.
 ";
 
-/// Every card's table, and what is wrong.
-pub fn markdown(reports: &[(&Card, Vec<Compiled>)], failures: &[Failure]) -> String {
+/// Every card's table.
+pub fn markdown(reports: &[(&Card, Vec<Compiled>)]) -> String {
     let mut out = HEAD.to_owned();
-    if !failures.is_empty() {
-        out += "\n## Not as they should be\n\n";
-        let mut seen: Vec<(&str, &str)> = Vec::new();
-        for failure in failures {
-            if seen.contains(&(&failure.kernel, &failure.what)) {
-                continue;
-            }
-            seen.push((&failure.kernel, &failure.what));
-            let same = failures.iter().filter(|f| (&f.kernel, &f.what) == (&failure.kernel, &failure.what));
-            let families: Vec<&str> = same.map(|f| f.family).collect();
-            let why = failure.known.map_or(String::new(), |why| format!(" ({why})"));
-            let _ = writeln!(out, "- `{}` on {}: {}{why}", failure.kernel, families.join(", "), failure.what);
-        }
-    }
     for (card, kernels) in reports {
         let _ = write!(out, "\n## {}: {}, {} GB/s\n\n", card.family, card.name, card.bandwidth);
         out += "| kernel | VGPR | LDS | waves | VALU | FMA | SALU | VMEM | LDS ops | load | VALU/weight | ALU share | FMA share |\n";

@@ -10,8 +10,8 @@ const GROUP: usize = 32;
 #[must_use]
 pub fn rounded(x: &[f32]) -> Vec<f32> {
     let group = |x: &[f32]| {
-        let most = x.iter().fold(0f32, |most, v| most.max(v.abs()));
-        let to_code = if most > 1e-30 { 127.0 / most } else { 0.0 };
+        let most = x.iter().fold(1e-30f32, |most, v| most.max(v.abs()));
+        let to_code = 127.0 / most;
         x.iter().map(move |&v| (v * to_code).round_ties_even() * (most / 127.0)).collect::<Vec<_>>()
     };
     x.chunks(GROUP).flat_map(group).collect()

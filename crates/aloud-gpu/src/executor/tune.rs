@@ -185,7 +185,7 @@ impl GpuExecutor {
         let caps = self.gpu.caps;
         let default = variants[0];
         // The exact tile first: what the others compute is compared with what it does.
-        if let Some(at) = variants.iter().position(|&variant| variant == Variant::Tile(caps.tiles.exact())) {
+        if let Some(at) = variants.iter().position(|&variant| variant == Variant::Tile(caps.tiles.exact(class.dtype))) {
             variants.swap(0, at);
         }
         let mut candidates = Vec::new();

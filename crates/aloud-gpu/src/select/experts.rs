@@ -2,6 +2,7 @@
 
 use super::{Bind, Dim, Dispatch, Selected, WeightShape, fixed, kernel, matvec_threads, planes, suffix, weight_name};
 use crate::device::DeviceCaps;
+use crate::tile::Tile;
 use aloud_ops::{Command, ExpertCount, SlotOrder, Tensor};
 use aloud_shaders as shaders;
 
@@ -105,16 +106,14 @@ struct Places {
 fn grouped(stack: &Stack<'_>, places: &Places, to: usize, caps: DeviceCaps) -> Vec<Dispatch> {
     let tiles = places.order.max_tiles;
     stack.dispatches(|quant| {
-        let dispatch = match caps.subgroup_size {
-            _ if quant.ends_with("_i8") => {
-                Dispatch::new(kernel(&format!("grouped_matmul_{quant}")), fixed(stack.rows.div_ceil(128), tiles))
-            }
+        let (suffix, by, parts) = match caps.tiles.exact(stack.shape.dtype) {
+            _ if quant.ends_with("_i8") => ("", 128, 1),
             // Four workgroups a tile, of 8 slots each.
-            Some(8..) => {
-                Dispatch::new(kernel(&format!("grouped_matmul_{quant}_sg")), fixed(stack.rows.div_ceil(128), 4 * tiles))
-            }
-            _ => Dispatch::new(kernel(&format!("grouped_matmul_{quant}")), fixed(stack.rows.div_ceil(64), tiles)),
+            Tile::Subgroups => ("_sg", 128, 4),
+            _ => ("", 64, 1),
         };
+        let grid = fixed(stack.rows.div_ceil(by), parts * tiles);
+        let dispatch = Dispatch::new(kernel(&format!("grouped_matmul_{quant}{suffix}")), grid);
         let dispatch = dispatch.constant("PER_X", places.slots_per_x).constant("M", tiles);
         dispatch.bind("x", places.x).bind("y", Bind::Temp(to)).tensor("order", places.at)
     })
