@@ -10,9 +10,10 @@ use crate::error::GpuError;
 use crate::layout::{Planes, Scales, convert, device_dtype, planes, repack};
 use crate::plan::GpuPlan;
 use crate::readback::{RING, Ring, Ticket, read_buffer};
-use crate::select::WeightShape;
+use crate::select::{Dims, WeightShape};
 use crate::upload::{Target, Upload};
 use aloud_ops::{DType, Elem, Executor, Recording, Storage, Tensor};
+use std::collections::HashMap;
 use web_time::Instant;
 
 /// Offset at which any device can bind a buffer.
@@ -37,6 +38,8 @@ struct Weight {
 pub(crate) struct Memory {
     weights: Vec<Weight>,
     states: Vec<(wgpu::Buffer, u64)>,
+    /// Sizes that kernels read.
+    dims: HashMap<Dims, wgpu::Buffer>,
     /// Buffers for activations, with their sizes.
     pub pool: Vec<(wgpu::Buffer, u64)>,
     held_bytes: u64,
@@ -74,9 +77,24 @@ impl Memory {
         wgpu::BufferBinding { buffer: &part.buffer, offset, size: std::num::NonZero::new(size) }
     }
 
+    /// Has sizes where kernels can read them.
+    pub fn keep_dims(&mut self, gpu: &Gpu, dims: &Dims) {
+        self.dims.entry(*dims).or_insert_with(|| {
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+            let buffer = gpu.buffer("aloud.dims", size_of::<Dims>() as u64, usage);
+            gpu.write(&buffer, 0, bytemuck::bytes_of(dims));
+            buffer
+        });
+    }
+
+    /// Sizes that are kept.
+    pub fn dims(&self, dims: &Dims) -> wgpu::BufferBinding<'_> {
+        self.dims[dims].as_entire_buffer_binding()
+    }
+
     /// How much there is.
     fn mark(&self) -> Held {
-        let Memory { weights, states, pool, held_bytes, pool_bytes } = self;
+        let Memory { weights, states, pool, held_bytes, pool_bytes, .. } = self;
         Held { counts: [weights.len(), states.len(), pool.len()], held_bytes: *held_bytes, pool_bytes: *pool_bytes }
     }
 

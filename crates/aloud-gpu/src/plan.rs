@@ -156,7 +156,7 @@ impl GpuPlan {
 
 fn resolve(
     gpu: &mut Gpu,
-    memory: &Memory,
+    memory: &mut Memory,
     scratch: &Scratch,
     temps: &[usize],
     dispatch: &Dispatch,
@@ -170,6 +170,11 @@ fn resolve(
         let weight = weight.expect("the format of a weight asks for it");
         constants.push(("ROW_GROUPS", f64::from(memory.weight_cols(weight) / 32)));
     }
+    for bind in &binds {
+        if let Bind::Dims(dims) = bind {
+            memory.keep_dims(gpu, dims);
+        }
+    }
     let bindings: Vec<wgpu::BufferBinding<'_>> = binds
         .into_iter()
         .map(|bind| match bind {
@@ -179,6 +184,7 @@ fn resolve(
             },
             Bind::Plane { weight, part, scales } => memory.plane(weight, part, scales),
             Bind::Temp(i) => memory.pool[temps[i]].0.as_entire_buffer_binding(),
+            Bind::Dims(dims) => memory.dims(&dims),
         })
         .collect();
     Ready {

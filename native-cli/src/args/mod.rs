@@ -267,7 +267,8 @@ pub struct BenchArgs {
     /// Runs that count
     #[arg(short, long, env = "ALOUD_REPETITIONS", value_name = "RUNS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     pub repetitions: u32,
-    /// Starts of the program to measure too, each to its first token, against reading the files and the prompt alone; 0 for none
+    /// Starts of the program to measure too, each to its first token, against reading the files and the prompt alone, which is
+    /// one of the first size of -p; 0 for none
     #[arg(long, env = "ALOUD_STARTS", value_name = "RUNS", default_value = "0")]
     pub starts: u32,
     /// Write one JSON object

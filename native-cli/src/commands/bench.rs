@@ -34,14 +34,18 @@ pub fn run(args: &BenchArgs, talk: Talk) -> Result<()> {
     }
     let starts = match args.starts {
         0 => None,
-        runs => Some(starts::measure(&mut model, which, &args.model, runs, &bar)?),
+        runs => {
+            let n_tokens = plan.prompts.first().copied().unwrap_or(0);
+            Some(starts::measure(&mut model, which, &args.model, (runs, n_tokens), &bar)?)
+        }
     };
     bar.finish_and_clear();
     let measured = Measured { prefill, decode, starts };
     if args.json { print_json(&model, args, &measured) } else { print(&model, args, &measured) }
 }
 
-/// Tokens that a program which is started to be measured is asked at most, a system prompt among them.
+/// Tokens that a program which is started to be measured is asked at least, a system prompt among them: room for what a template
+/// says before a single word.
 const STARTED_TOKENS: u32 = 512;
 
 /// What was measured.

@@ -3,7 +3,7 @@
 use super::bench::{Spread, prompt, spread};
 use crate::args::ModelArgs;
 use crate::open::Which;
-use aloud::{ByteSource, Model};
+use aloud::{ByteSource, ChatOptions, Message, Model, Role};
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use pollster::block_on;
@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// What is asked: some 40 tokens, as people ask.
+/// What is asked, as often as it takes.
 const QUESTION: &str = "A train leaves at nine and arrives at noon. How long is it under way?";
 /// Bytes read at once, as loading does.
 const READ_BYTES: usize = 4 << 20;
@@ -35,13 +35,20 @@ pub struct Starts {
     ratio: f64,
 }
 
-/// Starts the program so many times.
-pub fn measure(model: &mut Model, which: Which<'_>, args: &ModelArgs, runs: u32, bar: &ProgressBar) -> Result<Starts> {
+/// Starts the program so many times, with a prompt of as many tokens, or some fewer.
+pub fn measure(
+    model: &mut Model,
+    which: Which<'_>,
+    args: &ModelArgs,
+    (runs, n_tokens): (u32, u32),
+    bar: &ProgressBar,
+) -> Result<Starts> {
+    let question = question(model, n_tokens)?;
     let (mut first, mut read, mut prefill) = (Vec::new(), Vec::new(), Vec::new());
     let mut loading: Vec<(String, Vec<f64>)> = Vec::new();
     let mut prompt_tokens = 0;
     for run in 0..=runs {
-        let started = start(which, args)?;
+        let started = start(which, args, &question)?;
         prompt_tokens = started.prompt_tokens;
         let read_ms = read_all(which)?;
         let prefill_ms = block_on(model.bench(&prompt(model, prompt_tokens), 1))?.prefill_ms;
@@ -66,6 +73,21 @@ pub fn measure(model: &mut Model, which: Which<'_>, args: &ModelArgs, runs: u32,
     Ok(Starts { runs, prompt_tokens, first_token_ms, loading_ms, read_ms, prefill_ms, ratio })
 }
 
+/// A question that is asked in so many tokens, template included, or some fewer.
+fn question(model: &Model, n_tokens: u32) -> Result<String> {
+    let words: Vec<&str> = QUESTION.split(' ').collect();
+    let mut question = String::new();
+    for word in words.iter().cycle() {
+        let longer = if question.is_empty() { (*word).to_owned() } else { format!("{question} {word}") };
+        let (ids, _) = model.render(&[Message::new(Role::User, &longer)], &ChatOptions::default())?;
+        if !question.is_empty() && ids.len() > n_tokens as usize {
+            break;
+        }
+        question = longer;
+    }
+    Ok(question)
+}
+
 struct Started {
     first_token_ms: f64,
     prompt_tokens: u32,
@@ -73,10 +95,10 @@ struct Started {
 }
 
 /// Runs `aloud ask` for one token, from nothing.
-fn start(which: Which<'_>, args: &ModelArgs) -> Result<Started> {
+fn start(which: Which<'_>, args: &ModelArgs, question: &str) -> Result<Started> {
     let mut command = Command::new(std::env::current_exe().context("the program's own file")?);
     command.args(["ask", "--json", "--quiet", "--predict", "1", "--temp", "0", "--draft", "off"]);
-    command.arg("--model").arg(which.to_string()).args(args.flags()).arg(QUESTION);
+    command.arg("--model").arg(which.to_string()).args(args.flags()).arg(question);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let begun = Instant::now();
     let mut child = command.spawn().context("starting the program again")?;

@@ -1,6 +1,6 @@
 //! Kernels that multiply rows with weights. Those whose names have `_i8` do so by dot products of bytes.
 
-use super::{Bind, Dispatch, Selected, WeightShape, fixed, kernel, planes, quant_name, suffix};
+use super::{Bind, Dims, Dispatch, Selected, WeightShape, fixed, kernel, planes, quant_name, suffix};
 use crate::device::DeviceCaps;
 use crate::tile::Tile;
 use crate::tuning::Width;
@@ -99,23 +99,21 @@ pub fn product(place: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShap
         let by_rows = place.is_by_rows(caps);
         assert!(by_rows || place.x_width == k, "tiles read whole rows");
         assert!(norm.is_none() || by_rows, "only few rows are normalised where they are multiplied");
+        let dims = Dims { k, n, row0: column0 + row0, n_out, add: u32::from(add) };
         let dispatch = if by_rows {
-            matvec(&quant, shape.dtype, n, place, caps)
+            matvec(&quant, shape.dtype, &dims, place, caps)
         } else {
-            tile(&quant, shape.dtype, [rows, n, k], caps)
+            tile(&quant, shape.dtype, &dims, rows, caps)
         };
-        let dispatch =
-            dispatch.constant("K", k).constant("N", n).constant("ROW0", column0 + row0).constant("N_OUT", n_out);
-        let dispatch = dispatch.constant("ADD", u32::from(add));
         planes(dispatch, id, part).bind("x", x).bind("y", y)
     });
     parts.collect()
 }
 
 /// The kernel of many rows, told nothing yet.
-fn tile(quant: &str, dtype: DType, [rows, n, k]: [u32; 3], caps: DeviceCaps) -> Dispatch {
+fn tile(quant: &str, dtype: DType, dims: &Dims, rows: u32, caps: DeviceCaps) -> Dispatch {
     // Rows of the weight, and rows of x, that a workgroup multiplies.
-    let (suffix, by, at_once) = match caps.tile(dtype, k) {
+    let (suffix, by, at_once) = match caps.tile(dtype, dims.k) {
         _ if quant.ends_with("_i8") => (String::new(), 128, 64),
         Tile::Plain => (String::new(), 64, 32),
         Tile::Subgroups => ("_sg".to_owned(), 128, 8),
@@ -125,7 +123,8 @@ fn tile(quant: &str, dtype: DType, [rows, n, k]: [u32; 3], caps: DeviceCaps) -> 
             (format!("_coop{size}"), 8 * size, 4 * size)
         }
     };
-    Dispatch::new(kernel(&format!("matmul_{quant}{suffix}")), fixed(n.div_ceil(by), rows.div_ceil(at_once)))
+    let grid = fixed(dims.n.div_ceil(by), rows.div_ceil(at_once));
+    Dispatch::new(kernel(&format!("matmul_{quant}{suffix}")), grid).bind("dims", Bind::Dims(*dims))
 }
 
 /// What the names of a format's kernels hold: with `int8`, of those that multiply bytes if the format has them.
@@ -136,12 +135,15 @@ pub fn weight_name(dtype: DType, int8: bool) -> String {
 }
 
 /// The kernel of few rows, told about norm and bias; what it has no use for is bound to x.
-fn matvec(quant: &str, dtype: DType, n: u32, place: &Product, caps: DeviceCaps) -> Dispatch {
-    let &Product { x, rows, x_width, k, norm, bias, normed, .. } = place;
+fn matvec(quant: &str, dtype: DType, dims: &Dims, place: &Product, caps: DeviceCaps) -> Dispatch {
+    let &Product { x, rows, x_width, norm, bias, normed, .. } = place;
+    let &Dims { k, n, row0, n_out, add } = dims;
     let name = if normed.is_some() { "router" } else { "matvec" };
     let kernel = kernel(&format!("{name}_{quant}{}", suffix(caps)));
     let dispatch = Dispatch::new(kernel, fixed(n.div_ceil(8), rows)).constant("X", x_width);
     let dispatch = with_norm(dispatch, x, norm).constant("WG", matvec_threads(caps, dtype, k));
+    let dispatch = dispatch.constant("K", k).constant("N", n).constant("ROW0", row0).constant("N_OUT", n_out);
+    let dispatch = dispatch.constant("ADD", add);
     let dispatch = match bias {
         Some(bias) => dispatch.constant("BIAS", 1).tensor("bias", bias),
         None => dispatch.bind("bias", x),

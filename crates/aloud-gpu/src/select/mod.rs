@@ -10,6 +10,7 @@ mod moe;
 use crate::device::DeviceCaps;
 use aloud_ops::{Command, DType, Op, Recording, SamplerBuffers, Tensor};
 use aloud_shaders::{self as shaders, Kernel};
+use bytemuck::{Pod, Zeroable};
 use matmul::{gate_up, matmul, matmul_add, small_subgroup, weight_name};
 pub use matmul::{matvec_candidates, matvec_threads, rows_one_by_one};
 
@@ -22,6 +23,19 @@ pub enum Bind {
     Plane { weight: u32, part: usize, scales: bool },
     /// Memory that lives during this op only: `Selected::temps[i]`.
     Temp(usize),
+    /// Numbers of this dispatch.
+    Dims(Dims),
+}
+
+/// Sizes that are read and not compiled in, as `shaders/wgsl/helpers/dims.wesl` has them.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Dims {
+    pub k: u32,
+    pub n: u32,
+    pub row0: u32,
+    pub n_out: u32,
+    pub add: u32,
 }
 
 /// Workgroups along one axis.
