@@ -7,7 +7,9 @@ use aloud_gpu::{GpuExecutor, GpuOptions, Tile, adapters};
 use aloud_ops::{Executor, Recording, Step, Tensor};
 use aloud_tests::places::{AnyEngine, Place, greedy};
 use aloud_tests::tiny::{Family, SHORT, Tiny};
-use aloud_tests::{FORMATS, Numbers, Scenario, expose, floats, for_each, opened, relative_error, run, weight};
+use aloud_tests::{
+    FORMATS, Numbers, Scenario, executors_with, expose, floats, for_each, opened, relative_error, run, weight,
+};
 
 /// A device may round factors towards zero, and the oracle rounds to the nearest: they are one step of a half apart at most.
 const SUMS: f64 = 1e-3;
@@ -113,6 +115,32 @@ fn by_cooperative_matrices() {
     check_all(Tile::Matrix);
 }
 
+/// Few rows are multiplied with what is unpacked once for four of them, exactly; the last four are not all there.
+#[test]
+fn few_rows_share_what_is_unpacked() {
+    use DType::{BF16, F8_B32, F16, F32, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    // Formats are unpacked as where rows are single: each once, since drivers for the CPU take a second for four rows.
+    let floats: &[DType] = &[F32, F16, BF16, F8_B32, Q4_0, Q4_1, Q2_K, Q4_K, Q6_K];
+    for (int8, formats) in [(false, floats), (true, &[Q5_0, Q5_1, Q8_0, Q3_K, Q5_K])] {
+        let mut executors = executors_with(GpuOptions { tile: Some(Tile::Few), int8, ..GpuOptions::default() });
+        for (i, &dtype) in formats.iter().enumerate() {
+            let case = Product { dtype, t_max: 7, t: 6, n: 67, k: 512, add: i % 2 == 0 };
+            let mut oracle = if int8 { CpuExecutor::with_int8() } else { CpuExecutor::new() };
+            let expected = run(&mut oracle, &case, 1);
+            for_each(&mut executors, |(adapter, executor)| {
+                let got = run(executor, &case, 1);
+                let rows = |bytes: &[Vec<u8>]| -> Vec<f32> { bytemuck::cast_slice(&bytes[0])[..6 * 67].to_vec() };
+                for (row, (got, expected)) in rows(&got).chunks(67).zip(rows(&expected).chunks(67)).enumerate() {
+                    // Codes of Q2_K and Q3_K are added to 64 first, which costs what cancels.
+                    let allowed = if matches!(dtype, DType::Q2_K | DType::Q3_K) { 1e-5 } else { 3e-6 };
+                    let error = relative_error(got, expected);
+                    assert!(error <= allowed, "{dtype}, int8 {int8}, row {row} on {adapter}: off by {error:.2e}");
+                }
+            });
+        }
+    }
+}
+
 #[test]
 fn a_weight_of_f32_stays_as_it_is() {
     for (adapter, mut executor) in executors(Tile::Half) {
@@ -141,10 +169,12 @@ fn models_say_what_they_say_otherwise() {
         let mut oracle = AnyEngine::Cpu(Box::new(model.engine(CpuExecutor::new(), options())));
         let expected = oracle.generate(&greedy(&SHORT, 12)).0;
         for (index, adapter) in pollster::block_on(adapters()).into_iter().enumerate().filter(|(_, a)| a.f16) {
-            for tile in [Tile::Half, Tile::Matrix] {
+            // Chunks of 8 are few rows, whose attention is spread over workgroups as well.
+            for (tile, chunk) in [(Tile::Half, 32), (Tile::Matrix, 32), (Tile::Few, 8)] {
                 let wanted = GpuOptions { tile: Some(tile), ..GpuOptions::default() };
                 let place = Place::Gpu { name: adapter.name.clone(), index, options: wanted };
-                let tokens = place.engine(&model, options()).generate(&greedy(&SHORT, 12)).0;
+                let options = EngineOptions { chunks: vec![chunk], ..options() };
+                let tokens = place.engine(&model, options).generate(&greedy(&SHORT, 12)).0;
                 assert_eq!(tokens, expected, "{family:?} on {place}, by {}", tile.name());
             }
         }

@@ -76,8 +76,11 @@ impl DeviceCaps {
         self.subgroup_size.is_some_and(|size| size < 8)
     }
 
-    /// How many rows at once are multiplied with weights of a format and of rows of K values.
-    pub(crate) fn tile(self, dtype: DType, k: u32) -> Tile {
+    /// How so many rows are multiplied with weights of a format and of rows of K values.
+    pub(crate) fn tile(self, dtype: DType, rows: u32, k: u32) -> Tile {
+        if self.tiles.are_few(rows) {
+            return Tile::Few;
+        }
         let measured = self.tuning.tile(dtype, Width::of(k));
         let taken = measured.filter(|&tile| self.tiles.candidates(dtype).contains(&tile));
         taken.unwrap_or_else(|| self.tiles.tile(dtype))

@@ -13,11 +13,16 @@ pub enum Tile {
     Half,
     /// By cooperative matrices, whose factors are f16: what is called tensor cores, matrix cores or `simdgroup_matrix`.
     Matrix,
+    /// Threads share a row of the weight, and four rows what is unpacked of it; on any device. What a GPU does with few rows.
+    Few,
 }
+
+/// So many rows are few: a token with its drafts, or a small batch.
+pub const FEW_ROWS: u32 = 8;
 
 impl Tile {
     /// Every one.
-    pub const ALL: [Tile; 4] = [Tile::Plain, Tile::Subgroups, Tile::Half, Tile::Matrix];
+    pub const ALL: [Tile; 5] = [Tile::Plain, Tile::Subgroups, Tile::Half, Tile::Matrix, Tile::Few];
 
     /// Its name.
     #[must_use]
@@ -27,6 +32,7 @@ impl Tile {
             Tile::Subgroups => "subgroups",
             Tile::Half => "half",
             Tile::Matrix => "matrix",
+            Tile::Few => "few",
         }
     }
 }
@@ -52,7 +58,7 @@ impl TileCaps {
     #[must_use]
     pub fn suits(&self, tile: Tile, dtype: DType) -> bool {
         let for_format = match tile {
-            Tile::Plain => true,
+            Tile::Plain | Tile::Few => true,
             Tile::Subgroups => dtype != DType::F8_E4M3,
             Tile::Half | Tile::Matrix => dtype != DType::F32,
         };
@@ -63,11 +69,18 @@ impl TileCaps {
     #[must_use]
     pub fn offers(&self, tile: Tile) -> bool {
         match tile {
-            Tile::Plain => true,
+            Tile::Plain | Tile::Few => true,
             Tile::Subgroups => self.subgroup_size.is_some_and(|size| size >= 8),
             Tile::Half => self.f16,
             Tile::Matrix => self.f16 && self.matrix.is_some(),
         }
+    }
+
+    /// Whether rows are so few that threads share those of the weight, as in a step of one token. A CPU would rather have a tile of
+    /// 8 rows, which takes it no longer.
+    #[must_use]
+    pub fn are_few(&self, rows: u32) -> bool {
+        rows <= FEW_ROWS && (!self.is_cpu || self.wanted == Some(Tile::Few))
     }
 
     /// The one that rounds nothing.
@@ -116,6 +129,13 @@ mod tests {
         assert_eq!(matrix.tile(DType::F32), Tile::Subgroups);
         assert_eq!(sg.tile(DType::F8_E4M3), Tile::Plain);
         assert_eq!(matrix.candidates(DType::F8_E4M3), [Tile::Half, Tile::Plain, Tile::Matrix]);
+    }
+
+    #[test]
+    fn a_gpu_knows_few_rows() {
+        let (gpu, cpu) = (TileCaps::default(), TileCaps { is_cpu: true, ..TileCaps::default() });
+        assert_eq!([1, 2, 8, 9].map(|rows| gpu.are_few(rows)), [true, true, true, false]);
+        assert!(!cpu.are_few(2) && TileCaps { wanted: Some(Tile::Few), ..cpu }.are_few(2));
     }
 
     #[test]

@@ -19,7 +19,7 @@ compiled code. Of loops, the one that does the work is counted, one turn of it, 
 - **load**: bytes a lane of the narrowest load of weights; Q2_K and Q6_K have scales among them, four bytes at a time, and a
   group of Q2_K has no more than 8 bytes of codes, which neighbours load beside each other.
 - **VALU/weight, ALU share**: vector instructions a weight, and the time they take as a share of the time that the weight's bytes
-  take, at the card's published boost clock and bandwidth. Below 0.5, memory decides.
+  take, at the card's published boost clock and bandwidth. Below 0.5, memory decides. `matvec4` multiplies four rows at once.
 - **FMA share**: of the vector instructions of a prefill tile.
 ";
 

@@ -2,6 +2,7 @@
 
 mod deepseek;
 
+use aloud_gpu::Tile;
 use aloud_ops::{
     Attention, DType, Elem, Executor, GqaProject, GroupScore, KvCache, Recording, RopePairing, Route, SampleRow,
     SamplerBuffers, SamplerState, Scoring, Step, Tensor,
@@ -74,11 +75,11 @@ enum Kind {
 
 /// One for each kind.
 /// Products of many rows, to be rounded to halves on both sides: a device may do so towards zero.
-pub fn tiles() -> Vec<Case> {
+pub fn tiles(tile: Tile) -> Vec<Case> {
     let formats = [DType::F16, DType::BF16, DType::Q4_1, DType::Q8_0, DType::Q4_K, DType::Q6_K, DType::F8_B32];
     let case = |dtype| Case {
-        name: format!("matmul {dtype} as halves"),
-        tolerance: 1e-3,
+        name: format!("matmul {dtype} by {}", tile.name()),
+        tolerance: if tile == Tile::Half { 1e-3 } else { SUMS },
         compare: Compare::Floats,
         kind: Kind::Matmul { dtype, t_max: 5, t: 4, bias: true },
     };

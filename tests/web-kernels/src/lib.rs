@@ -51,18 +51,21 @@ pub async fn run_kernel_cases() -> Result<Vec<Compared>, JsError> {
     Ok(results)
 }
 
-/// Multiplies many rows by tiles whose factors are halves, where there is `shader-f16`; else nothing is compared.
+/// Multiplies rows as a GPU does with a few of them, or by tiles whose factors are halves; nothing is compared where there is no
+/// `shader-f16` for those, or where rows are multiplied one by one.
 ///
 /// # Errors
 /// If the device does not open, or refuses something.
-#[wasm_bindgen(js_name = runHalves)]
-pub async fn run_halves() -> Result<Vec<Compared>, JsError> {
-    let options = GpuOptions { tile: Some(Tile::Half), ..GpuOptions::default() };
+#[wasm_bindgen(js_name = runTiles)]
+pub async fn run_tiles(halves: bool) -> Result<Vec<Compared>, JsError> {
+    let tile = if halves { Tile::Half } else { Tile::Few };
+    let options = GpuOptions { tile: Some(tile), ..GpuOptions::default() };
     let mut device = GpuExecutor::new(Gpu::open(&Choice::Best, options).await?);
+    let mut oracle = if halves { CpuExecutor::with_halves() } else { CpuExecutor::new() };
     let mut results = Vec::new();
-    let is_offered = device.gpu().caps.tiles.offers(Tile::Half);
-    for case in cases::tiles().into_iter().filter(|_| is_offered) {
-        let [got, expected] = [run(&mut device, &case).await?, run(&mut CpuExecutor::with_halves(), &case).await?];
+    let is_taken = device.gpu().caps.tiles.offers(tile) && !device.gpu().caps.row_by_row();
+    for case in cases::tiles(tile).into_iter().filter(|_| is_taken) {
+        let [got, expected] = [run(&mut device, &case).await?, run(&mut oracle, &case).await?];
         let error = case.compare.error(&got[0], &expected[0]);
         results.push(Compared { name: case.name, error, tolerance: case.tolerance });
     }

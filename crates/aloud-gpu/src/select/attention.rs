@@ -1,6 +1,7 @@
 //! Kernels of grouped-query attention.
 
 use super::{Bind, Dim, Dispatch, Selected, fixed, one};
+use crate::device::DeviceCaps;
 use aloud_ops::{Attention, Command, Elem, GqaProject, RopePairing, Tensor};
 use aloud_shaders::{self as shaders, Kernel};
 
@@ -36,9 +37,15 @@ fn heads(dispatch: Dispatch, command: &Command, params: &GqaProject) -> Dispatch
 }
 
 /// The walk over the keys, and what merges its splits into `out`, over memory of so many bytes between them.
-fn walk(kernel: &'static Kernel, slots: u32, out: Tensor, t_max: u32, a: &Attention) -> ([Dispatch; 2], u64) {
+fn walk(
+    kernel: &'static Kernel,
+    slots: u32,
+    out: Tensor,
+    (t_max, spread): (u32, bool),
+    a: &Attention,
+) -> ([Dispatch; 2], u64) {
     // A decode step spreads the keys over workgroups; a chunk has rows enough to fill the device.
-    let split = if t_max == 1 { DECODE_SPLIT } else { slots.next_multiple_of(DECODE_SPLIT) };
+    let split = if spread { DECODE_SPLIT } else { slots.next_multiple_of(DECODE_SPLIT) };
     let partials = u64::from(slots.div_ceil(split)) * u64::from(t_max * a.n_heads);
     let rows = t_max * (a.n_heads / a.n_kv_heads);
     let rows_held = rows.min(ATTENTION_ROWS);
@@ -51,9 +58,10 @@ fn walk(kernel: &'static Kernel, slots: u32, out: Tensor, t_max: u32, a: &Attent
     ([walk, merge.constant("C", a.head_dim).tensor("o", out)], partials * u64::from(a.head_dim + 4) * 4)
 }
 
-pub fn attention(inputs: &[Tensor], out: Tensor, t_max: u32, a: Attention) -> Selected {
+pub fn attention(inputs: &[Tensor], out: Tensor, t_max: u32, caps: DeviceCaps, a: Attention) -> Selected {
     let k = if inputs[1].elem == Elem::F16 { &shaders::ATTENTION_F16 } else { &shaders::ATTENTION_F32 };
-    let ([walk, merge], bytes) = walk(k, inputs[1].shape()[0], out, t_max, &a);
+    let ([walk, merge], bytes) =
+        walk(k, inputs[1].shape()[0], out, (t_max, t_max == 1 || caps.tiles.are_few(t_max)), &a);
     let walk = walk.constant("C", a.head_dim).tensor("q", inputs[0]).tensor("k_cache", inputs[1]);
     let walk = walk.tensor("v_cache", inputs[2]).tensor("block_table", inputs[3]);
     Selected { dispatches: vec![walk, merge], temps: vec![bytes] }
@@ -69,6 +77,6 @@ pub fn project_attention(command: &Command, project: &GqaProject, a: Attention) 
         (false, true) => &shaders::PROJECT_ATTENTION_NORM_F32,
         (false, false) => &shaders::PROJECT_ATTENTION_F32,
     };
-    let ([walk, merge], bytes) = walk(k, cache.shape()[0], command.outputs[0], 1, &a);
+    let ([walk, merge], bytes) = walk(k, cache.shape()[0], command.outputs[0], (1, true), &a);
     Selected { dispatches: vec![heads(walk, command, project), merge], temps: vec![bytes] }
 }

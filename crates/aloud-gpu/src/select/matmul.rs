@@ -112,10 +112,17 @@ pub fn product(place: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShap
 
 /// The kernel of many rows, told nothing yet.
 fn tile(quant: &str, dtype: DType, dims: &Dims, rows: u32, caps: DeviceCaps) -> Dispatch {
+    let tile = caps.tile(dtype, rows, dims.k);
+    if tile == Tile::Few {
+        let kernel = kernel(&format!("matvec4_{quant}{}", suffix(caps)));
+        // Neighbours read the same rows of the weight.
+        let dispatch = Dispatch::new(kernel, fixed(rows.div_ceil(4), dims.n.div_ceil(8)));
+        return dispatch.constant("WG", matvec_threads(caps, dtype, dims.k)).bind("dims", Bind::Dims(*dims));
+    }
     // Rows of the weight, and rows of x, that a workgroup multiplies.
-    let (suffix, by, at_once) = match caps.tile(dtype, dims.k) {
+    let (suffix, by, at_once) = match tile {
         _ if quant.ends_with("_i8") => (String::new(), 128, 64),
-        Tile::Plain => (String::new(), 64, 32),
+        Tile::Plain | Tile::Few => (String::new(), 64, 32),
         Tile::Subgroups => ("_sg".to_owned(), 128, 8),
         Tile::Half => ("_half".to_owned(), 128, 64),
         Tile::Matrix => {

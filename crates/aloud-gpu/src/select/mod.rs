@@ -158,7 +158,7 @@ pub fn select<'a>(
             one(d.tensor("x", inputs[0]).tensor("weight", inputs[1]).tensor("y", out))
         }
         Op::GqaProject(params) => attention::gqa_project(command, t_max, &params),
-        Op::Attention(params) => attention::attention(inputs, out, t_max, params),
+        Op::Attention(params) => attention::attention(inputs, out, t_max, caps, params),
         Op::ProjectAttention(project, params) => attention::project_attention(command, &project, params),
         Op::MlaProject { eps, mla } => mla::project(command, t_max, eps, &mla),
         Op::MlaQuery(mla) | Op::ProjectQuery { mla, .. } => mla::query(command, caps, &mla, weight(inputs[1])),
