@@ -10,8 +10,8 @@ async function measure({ task, question }) {
   const wllama = new Wllama({ default: `${location.origin}/wllama/wasm/wllama.wasm` });
   wllama.setCompat(null); // Without it other builds come from the network.
   const model = await (await fetch("/model.gguf")).blob();
-  // Its backend gives up when a batch takes the GPU more than 30 s: no batch has more rows than the prompt.
-  const rows = { n_batch: task.prompt_tokens, n_ubatch: task.prompt_tokens };
+  // Its backend gives up when a batch takes the GPU more than 30 s, as 128 rows do on slow machines.
+  const rows = { n_batch: task.prompt_tokens, n_ubatch: task.prompt_tokens / 4 };
   await wllama.loadModel([model], { n_ctx: 512, n_gpu_layers: 99, n_parallel: 1, log_level: 2, ...rows });
 
   const complete = async (prompt, max_tokens) => {

@@ -78,11 +78,14 @@ fn main() -> Result<()> {
         println!("{}", compiled[0].assembly.as_deref().unwrap_or_default());
         return Ok(());
     }
-    let mut reports = Vec::new();
-    for card in &CARDS {
-        eprintln!("compiling {} kernels for {} ({})", kernels.len(), card.family, card.name);
-        reports.push((card, compile_for(card, &args)?));
-    }
+    eprintln!("compiling {} kernels for {}", kernels.len(), CARDS.each_ref().map(|card| card.family).join(", "));
+    let reports: Result<Vec<(&Card, Vec<Compiled>)>> = std::thread::scope(|scope| {
+        let args = &args;
+        let begun = CARDS.each_ref().map(|card| (card, scope.spawn(move || compile_for(card, args))));
+        let ended = begun.into_iter().map(|(card, thread)| Ok((card, thread.join().expect("it does not panic")?)));
+        ended.collect()
+    });
+    let reports = reports?;
     let text = table::markdown(&reports);
     if args.only.is_some() {
         print!("{text}");
