@@ -53,13 +53,13 @@ pub struct TileCaps {
 }
 
 impl TileCaps {
-    /// Whether the device has what a tile needs, and the tile is for weights of a format. Tiles by subgroups share an unpacked weight
-    /// among 8 rows, too few for what an FP8 weight takes; halves do not make weights of f32 smaller, but worse.
+    /// Whether the device has what a tile needs, and the tile is for weights of a format there. Those of f32 stay as they are; in a
+    /// tile by subgroups 8 rows share an unpacked weight, too few for a GPU where it is FP8.
     #[must_use]
     pub fn suits(&self, tile: Tile, dtype: DType) -> bool {
         let for_format = match tile {
             Tile::Plain | Tile::Few => true,
-            Tile::Subgroups => dtype != DType::F8_E4M3,
+            Tile::Subgroups => self.is_cpu || dtype != DType::F8_E4M3,
             Tile::Half | Tile::Matrix => dtype != DType::F32,
         };
         for_format && self.offers(tile)
@@ -128,6 +128,7 @@ mod tests {
         assert_eq!(of(TileCaps { is_cpu: true, ..matrix }), Tile::Subgroups);
         assert_eq!(matrix.tile(DType::F32), Tile::Subgroups);
         assert_eq!(sg.tile(DType::F8_E4M3), Tile::Plain);
+        assert_eq!(TileCaps { is_cpu: true, ..sg }.tile(DType::F8_E4M3), Tile::Subgroups);
         assert_eq!(matrix.candidates(DType::F8_E4M3), [Tile::Half, Tile::Plain, Tile::Matrix]);
     }
 

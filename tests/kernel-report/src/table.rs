@@ -20,7 +20,8 @@ compiled code. Of loops, the one that does the work is counted, one turn of it, 
   group of Q2_K has no more than 8 bytes of codes, which neighbours load beside each other.
 - **VALU/weight, ALU share**: vector instructions a weight, and the time they take as a share of the time that the weight's bytes
   take, at the card's published boost clock and bandwidth. Below 0.5, memory decides. `matvec4` multiplies four rows at once.
-- **FMA share**: of the vector instructions of a prefill tile.
+- **FMA share**: of the vector instructions of a prefill tile. FP8's tiles by subgroups are not judged: no GPU runs them, but a CPU
+  that plays one.
 ";
 
 /// Every card's table.
