@@ -58,16 +58,14 @@ describe("kernels", { timeout: 600_000 }, () => {
 
   for (const [what, halves] of [
     ["many rows as halves where there is shader-f16", true],
-    ["few rows together unless they are multiplied one by one", false],
+    ["few rows together", false],
   ]) {
     it(`multiply ${what}`, async (t) => {
       const { offered, cases } = await browser.run(async (halves) => {
         const adapter = await navigator.gpu.requestAdapter();
         const cases = await globalThis.kernels.runTiles(halves);
         const told = cases.map(({ name, error, tolerance }) => ({ name, error, tolerance }));
-        const smallest = adapter.info.subgroupMinSize ?? 0;
-        const offered = halves ? adapter.features.has("shader-f16") : smallest === 0 || smallest >= 8;
-        return { offered, cases: told };
+        return { offered: !halves || adapter.features.has("shader-f16"), cases: told };
       }, halves);
       assert.equal(cases.length > 0, offered);
       for (const { name, error, tolerance } of cases) {
