@@ -73,8 +73,7 @@ enum Kind {
     Verify(Verify),
 }
 
-/// One for each kind.
-/// Products of many rows, to be rounded to halves on both sides: a device may do so towards zero.
+/// Products of several rows by one tile. Halves are rounded to on both sides: a device may do so towards zero.
 pub fn tiles(tile: Tile) -> Vec<Case> {
     let formats = [DType::F16, DType::BF16, DType::Q4_1, DType::Q8_0, DType::Q4_K, DType::Q6_K, DType::F8_B32];
     let case = |dtype| Case {

@@ -110,7 +110,7 @@ pub fn product(place: &Product, caps: DeviceCaps, (id, shape): (u32, &WeightShap
     parts.collect()
 }
 
-/// The kernel of many rows, told nothing yet.
+/// The kernel of several rows, few or many.
 fn tile(quant: &str, dtype: DType, dims: &Dims, rows: u32, caps: DeviceCaps) -> Dispatch {
     let tile = caps.tile(dtype, rows, dims.k);
     if tile == Tile::Few {
@@ -141,7 +141,7 @@ pub fn weight_name(dtype: DType, int8: bool) -> String {
     if int8 && Kernel::by_name(&format!("matmul_{bytes}")).is_some() { bytes } else { quant }
 }
 
-/// The kernel of few rows, told about norm and bias; what it has no use for is bound to x.
+/// The kernel of single rows, told about norm and bias; what it has no use for is bound to x.
 fn matvec(quant: &str, dtype: DType, dims: &Dims, place: &Product, caps: DeviceCaps) -> Dispatch {
     let &Product { x, rows, x_width, norm, bias, normed, .. } = place;
     let &Dims { k, n, row0, n_out, add } = dims;
