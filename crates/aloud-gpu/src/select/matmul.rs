@@ -122,7 +122,8 @@ fn tile(quant: &str, dtype: DType, dims: &Dims, rows: u32, caps: DeviceCaps) -> 
     // Rows of the weight, and rows of x, that a workgroup multiplies.
     let (suffix, by, at_once) = match tile {
         _ if quant.ends_with("_i8") => (String::new(), 128, 64),
-        Tile::Plain | Tile::Few => (String::new(), 64, 32),
+        Tile::Plain => (String::new(), 64, 32),
+        Tile::Few => unreachable!("few rows have a kernel of their own"),
         Tile::Subgroups => ("_sg".to_owned(), 128, 8),
         Tile::Half => ("_half".to_owned(), 128, 64),
         Tile::Matrix => {
